@@ -1,0 +1,166 @@
+"""The recipe: every setting of a run, each with its one default."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cryofound.errors import RecipeError
+
+
+class Section(BaseModel):
+    """Base of all recipe sections: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridConfig(Section):
+    """The canonical grid that every map of a recipe is brought to (cubic, centred on the origin)."""
+
+    box_size: int = Field(64, description="voxels per edge, a multiple of 8")
+    voxel_size: float = Field(2.0, gt=0, description="angstrom per voxel")
+
+    @field_validator("box_size")
+    @classmethod
+    def _multiple_of_eight(cls, value: int) -> int:
+        if value < 16 or value % 8:
+            raise ValueError(f"box_size {value} is not a multiple of 8 of at least 16")
+        return value
+
+
+class ModelConfig(Section):
+    """Sizes of the shared VAE (DESIGN.md sections 4 and 5)."""
+
+    latent_channels: int = 8
+    encoder_width: int = 128
+    encoder_depth: int = 3
+    decoder_width: int = 128
+    decoder_depth: int = 3
+    feature_channels: int = 64
+    token_width: int = 64
+    atom_field_width: int = 128
+    system_residual_width: int = 16
+    occupancy_reach: float = Field(12.0, description="angstrom from a latent voxel's centre to the nearest atom")
+
+
+class Stage1Config(Section):
+    """VAE training: map -> latent -> displacement -> atoms -> rendered map."""
+
+    steps: int = 1500
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    kl_weight: float = 1e-4
+    backbone_weight: float = 1.0
+    residue_weight: float = 1.0
+    residual_weight: float = Field(1e-3, description="pull of the system residuals to zero")
+    checkpoint_every: int = 100
+    log_every: int = 20
+
+
+class Stage2Config(Section):
+    """Flow-matching training over occupied latent tokens, conditioned on residue tokens."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    condition_dropout: float = Field(0.1, ge=0, le=1)
+    interpolations_per_gap: int = Field(0, description="latents between neighbouring states (the paper: 93)")
+    ema_decay: float = 0.995
+    checkpoint_every: int = 500
+    log_every: int = 50
+
+
+class SamplingConfig(Section):
+    """Zero-shot sampling."""
+
+    samples: int = Field(16, ge=1)
+    solver_steps: int = Field(50, ge=1, description="ODE steps (the paper: 50)")
+    guidance: float = Field(1.0, description="classifier-free strength; 1 is the plain conditional flow")
+
+
+class EngineConfig(Section):
+    """How training is spread: Ray Train workers and DeepSpeed's settings."""
+
+    workers: int = Field(1, ge=1)
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    threads: int = Field(2, ge=1, description="torch threads per worker")
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_failures: int = Field(3, description="worker deaths survived before the run fails")
+
+
+class TrackingConfig(Section):
+    """MLflow names."""
+
+    experiment: str = "cryofound"
+    registered_model: str = "cryofound"
+
+
+class Recipe(Section):
+    """Everything that decides the result of `jobs/pretrain.py`."""
+
+    name: str
+    seed: int = 0
+    entries: tuple[str, ...] = Field(description="catalog entries (YAML), globs relative to the working directory")
+    grid: GridConfig = GridConfig()
+    model: ModelConfig = ModelConfig()
+    stage1: Stage1Config = Stage1Config()
+    stage2: Stage2Config = Stage2Config()
+    sampling: SamplingConfig = SamplingConfig()
+    engine: EngineConfig = EngineConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+def load_yaml(path: Path, schema: type[Section]) -> Section:
+    """Read a YAML file into a section; raises RecipeError naming the file, the key and what was expected."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file; give the path of a YAML file, for example configs/pretrain/demo.yaml") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{path}: must be a YAML mapping, found {type(raw).__name__}")
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem, schema) for problem in error.errors())
+        raise RecipeError(f"{path}: {problems}") from None
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe; raises RecipeError with one line."""
+    recipe = load_yaml(path, Recipe)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def digest(*parts: object) -> str:
+    """12 hex digits over JSON-serialisable parts (sections are dumped): the identity of a step's inputs."""
+    payload = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _describe(problem, schema: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "top level"
+    if problem["type"] == "extra_forbidden":
+        section: object = schema
+        for part in problem["loc"][:-1]:
+            field = getattr(section, "model_fields", {}).get(part)
+            section = field.annotation if field else None
+        known = ", ".join(getattr(section, "model_fields", {}))
+        return f"unknown key '{where}'" + (f" (known here: {known})" if known else "; remove it")
+    return f"{where}: {problem['msg']}"
