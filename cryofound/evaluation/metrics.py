@@ -1,0 +1,110 @@
+"""Distances of a sampled ensemble from the true states of a system."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cryofound.ensemble.system import System
+from cryofound.errors import StructureError
+from cryofound.evaluation.superposition import superposed_rmsd
+
+# Three atoms fix a superposition; a state with fewer known atoms has no RMSD.
+FEWEST_ATOMS = 3
+
+ScoreSplit = Literal["train", "validation", "held_out"]
+
+
+@dataclass(frozen=True)
+class StateScore:
+    """How well an ensemble reaches one state of one system; all RMSD in angstrom over the state's known heavy atoms.
+
+    split: "held_out" if training never saw the system, else the split of the state. recall_rmsd: the closest sample,
+    after optimal superposition; static_rmsd: the reference; normal_modes_rmsd: the closest of the normal-mode
+    ensemble. nearest_count: samples that have this state as their nearest (among all states of the system with known
+    atoms).
+    """
+
+    system_id: str
+    family: str
+    state_id: str
+    split: ScoreSplit
+    n_atoms: int
+    n_samples: int
+    recall_rmsd: float
+    static_rmsd: float
+    normal_modes_rmsd: float
+    nearest_count: int
+
+
+def evaluate_system(system: System, samples_xyz: np.ndarray, normal_modes_xyz: np.ndarray) -> list[StateScore]:
+    """One score per state of `system` whose true atoms are known (at least three), in the order of `system.states`.
+
+    samples_xyz (sample, atom, 3) and normal_modes_xyz (sample, atom, 3), angstrom, in the atoms of `system.reference`.
+    Raises StructureError if the atoms do not fit the reference or a position is not finite.
+    """
+    check_ensemble(system, samples_xyz, "samples")
+    check_ensemble(system, normal_modes_xyz, "normal-mode samples")
+    known = known_states(system)
+    distances = state_distances(system, samples_xyz)
+    nearest = np.bincount(distances.argmin(1), minlength=len(known)) if known else np.zeros(0, dtype=int)
+    static = state_distances(system, system.reference.positions_xyz[None])[0]
+    normal_modes = state_distances(system, normal_modes_xyz).min(0)
+    return [
+        StateScore(
+            system_id=system.system_id,
+            family=system.family,
+            state_id=system.states[row].state_id,
+            split=score_split(system, row),
+            n_atoms=int(system.truth_mask[row].sum()),
+            n_samples=len(samples_xyz),
+            recall_rmsd=float(distances[:, column].min()),
+            static_rmsd=float(static[column]),
+            normal_modes_rmsd=float(normal_modes[column]),
+            nearest_count=int(nearest[column]),
+        )
+        for column, row in enumerate(known)
+    ]
+
+
+def known_states(system: System) -> list[int]:
+    """Rows of `system.states` whose truth has enough atoms for a superposition."""
+    return [row for row in range(len(system.states)) if system.truth_mask[row].sum() >= FEWEST_ATOMS]
+
+
+def state_distances(system: System, samples_xyz: np.ndarray) -> np.ndarray:
+    """(sample, known state) float64: RMSD of every sample to every known state, over that state's own known atoms."""
+    columns = []
+    for row in known_states(system):
+        atoms = system.truth_mask[row]
+        columns.append(superposed_rmsd(samples_xyz[:, atoms], system.truth_xyz[row, atoms][None])[:, 0])
+    return np.stack(columns, axis=1) if columns else np.zeros((len(samples_xyz), 0))
+
+
+def diversity(samples_xyz: np.ndarray) -> float:
+    """Mean RMSD (angstrom) over all pairs of samples (sample, atom, 3), each pair superposed; 0 for a single sample."""
+    if len(samples_xyz) < 2:
+        return 0.0
+    upper = np.triu_indices(len(samples_xyz), k=1)
+    return float(superposed_rmsd(samples_xyz, samples_xyz)[upper].mean())
+
+
+def score_split(system: System, row: int) -> ScoreSplit:
+    """ "held_out" for every state of a system kept out of training, else the split of the state in `row`."""
+    return "held_out" if system.split == "held_out" else system.states[row].split
+
+
+def check_ensemble(system: System, samples_xyz: np.ndarray, what: str) -> None:
+    """Raise StructureError unless `samples_xyz` is (sample >= 1, atoms of the reference, 3) and finite."""
+    expected = system.reference.positions_xyz.shape
+    if samples_xyz.ndim != 3 or samples_xyz.shape[1:] != expected or not len(samples_xyz):
+        raise StructureError(
+            f"{system.system_id}: {what} have shape {samples_xyz.shape}, expected (samples, {expected[0]}, 3); "
+            "sample again from the same store"
+        )
+    broken = np.flatnonzero(~np.isfinite(samples_xyz).all((1, 2)))
+    if len(broken):
+        raise StructureError(
+            f"{system.system_id}: {len(broken)} of {len(samples_xyz)} {what} hold positions that are not finite "
+            f"(first: {broken[0]}); lower the learning rate or the guidance and sample again"
+        )
