@@ -49,7 +49,7 @@ def read_manifest(folder: Path, *, check: bool = True) -> dict[str, Any]:
         raise StoreError(f"{path}: damaged ({error}); delete the folder and run again") from None
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise StoreError(f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; delete the folder and run again")
+        raise StoreError(f"{path}: schema {version}, not {SCHEMA_VERSION}; delete the folder and run again")
     for name, listed in manifest["files"].items() if check else ():
         _check_file(Path(folder) / name, listed)
     return manifest

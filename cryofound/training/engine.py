@@ -38,7 +38,7 @@ def use_prebuilt_collectives() -> None:
 def deepspeed_settings(config: EngineConfig, gradient_clip: float) -> dict[str, Any]:
     """The recipe's engine section in DeepSpeed's words.
 
-    Precision is not among them: bf16 is the loop's autocast over fp32 weights, so that checkpoints and exports are fp32.
+    Precision is not among them: bf16 is the loop's autocast over fp32 weights, and checkpoints stay fp32.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,  # only used for DeepSpeed's own throughput figures
@@ -61,27 +61,23 @@ class Engine:
     def __init__(self, module: nn.Module, config: EngineConfig, *, weight_decay: float, gradient_clip: float):
         """Moves `module` to the accelerator and wraps it; every rank must pass the same weights."""
         deepspeed_logger.setLevel(logging.ERROR)
-        self.device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-        if self.device.type == "cpu":
+        on_cuda = torch.cuda.is_available()
+        self.device = torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
+        if not on_cuda:
             use_prebuilt_collectives()
         if not torch.distributed.is_initialized():
             _start_single_process_group()
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
         self.autocast = config.precision == "bf16"
-        module = module.to(self.device)
-        optimizer = torch.optim.AdamW(module.parameters(), lr=0.0, weight_decay=weight_decay)
-        self.wrapped, self._optimizer, _, _ = deepspeed.initialize(
-            model=module,
-            optimizer=optimizer,
+        self.module = module.to(self.device)
+        self._optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.0, weight_decay=weight_decay)
+        self.wrapped, *_ = deepspeed.initialize(
+            model=self.module,
+            optimizer=self._optimizer,
             config=deepspeed_settings(config, gradient_clip),
             dist_init_required=False,
         )
-
-    @property
-    def module(self) -> nn.Module:
-        """The user's own module, with the weights of this rank."""
-        return self.wrapped.module
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """One backward pass (gradients averaged over ranks), clipping, and one AdamW step."""
@@ -107,8 +103,8 @@ class Engine:
         """Weights and optimiser state into `folder`; every rank calls it with the same folder."""
         self.wrapped.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
         if self.rank == 0:
-            for script in Path(folder).glob("zero_to_*.py"):  # DeepSpeed adds its conversion scripts to every checkpoint
-                script.unlink()
+            for script in Path(folder).glob("zero_to_*.py"):
+                script.unlink()  # DeepSpeed puts its conversion scripts into every checkpoint
 
     def load(self, folder: Path) -> None:
         """Restore what `save` wrote. The files are pickles: only folders whose checksums were compared come here."""
