@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cryofound.ensemble.system import System
 from cryofound.evaluation.metrics import known_states, state_distances
-from cryofound.evaluation.superposition import superposed
+from cryofound.structure.alignment import superpose
 
 # Okabe and Ito's colours, which most colour-blind readers can tell apart; grey is the reference.
 STATE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -68,11 +68,10 @@ def collect_motions(system: System, samples_xyz: np.ndarray) -> Motions:
     in_all = system.truth_mask[known][:, ca].all(0) if known else np.ones(len(ca), dtype=bool)
     shown = ca[in_all]
     start = system.reference.positions_xyz[shown].astype(np.float64)
-    states = superposed(system.truth_xyz[known][:, shown], start) - start
     nearest = state_distances(system, samples_xyz).argmin(1) if known else np.zeros(len(samples_xyz), dtype=np.int64)
     return Motions(
-        samples=superposed(samples_xyz[:, shown], start) - start,
-        states=states,
+        samples=_displacements(samples_xyz[:, shown], start),
+        states=_displacements(system.truth_xyz[known][:, shown], start),
         residues=np.flatnonzero(in_all),
         labels=tuple(system.states[row].state_id for row in known),
         nearest=nearest,
@@ -108,6 +107,12 @@ def state_colours(n_states: int) -> list[str]:
     if n_states <= len(STATE_COLOURS):
         return list(STATE_COLOURS[:n_states])
     return [to_hex(colormaps["viridis"](share)) for share in np.linspace(0.0, 0.92, n_states)]
+
+
+def _displacements(conformations_xyz: np.ndarray, start_xyz: np.ndarray) -> np.ndarray:
+    """(conformation, atom, 3) float64: what moves `start_xyz` (atom, 3) to each conformation superposed on it."""
+    moved = [superpose(conformation, start_xyz).apply(conformation) - start_xyz for conformation in conformations_xyz]
+    return np.array(moved, dtype=np.float64).reshape(-1, len(start_xyz), 3)
 
 
 def _state_labels(motions: Motions) -> list[str | None]:

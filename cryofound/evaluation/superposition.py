@@ -1,4 +1,4 @@
-"""Optimal superposition of many conformations on many targets at once (Kabsch 1976, doi:10.1107/S0567739476001873)."""
+"""RMSD of many conformations to many targets at once (Kabsch 1976, doi:10.1107/S0567739476001873)."""
 
 import numpy as np
 
@@ -16,23 +16,6 @@ def superposed_rmsd(mobile_xyz: np.ndarray, target_xyz: np.ndarray) -> np.ndarra
     squares = (mobile**2).sum((1, 2))[:, None] + (target**2).sum((1, 2))[None, :] - 2 * overlap
     # Equal conformations leave a rounding residue of either sign; a negative one is a distance of zero.
     return np.sqrt(np.maximum(squares, 0) / mobile.shape[1])
-
-
-def superposed(mobile_xyz: np.ndarray, target_xyz: np.ndarray, fitted: np.ndarray | None = None) -> np.ndarray:
-    """(mobile, atom, 3) float64: each of `mobile_xyz` (mobile, atom, 3) moved rigidly onto `target_xyz` (atom, 3).
-
-    `fitted` (atom,) bool chooses the atoms that decide the fit (all by default); every atom moves.
-    """
-    mobile = np.asarray(mobile_xyz, dtype=np.float64)
-    target = np.asarray(target_xyz, dtype=np.float64)
-    chosen = np.ones(mobile.shape[1], dtype=bool) if fitted is None else fitted
-    mobile_centre = mobile[:, chosen].mean(1, keepdims=True)
-    target_centre = target[chosen].mean(0)
-    covariance = np.swapaxes(mobile[:, chosen] - mobile_centre, 1, 2) @ (target[chosen] - target_centre)
-    left, _, right = np.linalg.svd(covariance)
-    # A mirror image is not a motion: where the best orthogonal map is a reflection, the weakest axis is turned back.
-    left[:, :, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[:, None]
-    return (mobile - mobile_centre) @ (left @ right) + target_centre
 
 
 def _centred(conformations_xyz: np.ndarray) -> np.ndarray:
