@@ -1,0 +1,72 @@
+"""The atomic models that an entry speaks of."""
+
+from pathlib import Path
+
+from cryofound.catalog.entry import (
+    CatalogEntry,
+    MapState,
+    NormalModeState,
+    StateEntry,
+    StructureChoice,
+    StructureState,
+    TrajectoryState,
+)
+from cryofound.catalog.sources import fetch
+from cryofound.errors import SourceError, StructureError
+from cryofound.structure.alignment import sequence_mismatch
+from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.normal_modes import mode_states
+from cryofound.structure.reading import read_model, read_trajectory_frame
+
+
+def load_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
+    """The reference as it lies in its file; raises StructureError if it contradicts the entry's sequence."""
+    model = _chosen_model(entry, entry.reference, cache)
+    if entry.sequence is not None:
+        wrong = sequence_mismatch(entry.sequence, model)
+        if wrong:
+            path = source_file(entry, entry.reference.source, entry.reference.file, cache)
+            raise StructureError(
+                f"{path}: sequence of {entry.system_id} does not match: {wrong}; correct the entry's sequence or its reference"
+            )
+    return model
+
+
+def load_state(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, cache: Path) -> AtomicModel | None:
+    """True atoms of a state in the frame of their file (of `reference` for a normal mode); None for a map."""
+    match state:
+        case StructureState():
+            return _chosen_model(entry, state, cache)
+        case TrajectoryState():
+            return read_trajectory_frame(
+                source_file(entry, state.source, state.file, cache),
+                source_file(entry, state.source, state.topology, cache),
+                state.frame,
+                state.chain,
+                state.residues,
+            )
+        case NormalModeState():
+            forwards, backwards = mode_states(reference, state.mode, state.rmsd)
+            return reference.moved(forwards if state.sign > 0 else backwards)
+        case MapState():
+            return None
+
+
+def source_file(entry: CatalogEntry, source: str, file: str | None, cache: Path) -> Path:
+    """Where a file of an entry's source lies; raises SourceError if the source does not hold it."""
+    place = fetch(entry.sources[source], cache)
+    if file is None:
+        if place.is_dir():
+            raise SourceError(f"{place}: source {source} of {entry.system_id} is a folder; name a file in it")
+        return place
+    if place.is_file():
+        raise SourceError(f"{place}: source {source} of {entry.system_id} is one file; leave out file: {file}")
+    path = place / file
+    if not path.is_file():
+        raise SourceError(f"{path}: not in source {source} of {entry.system_id}; correct the entry's file or the source's members")
+    return path
+
+
+def _chosen_model(entry: CatalogEntry, choice: StructureChoice | StructureState, cache: Path) -> AtomicModel:
+    path = source_file(entry, choice.source, choice.file, cache)
+    return read_model(path, choice.chain, choice.model, choice.residues)
