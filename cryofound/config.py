@@ -43,7 +43,7 @@ class ModelConfig(Section):
     token_width: int = 64
     atom_field_width: int = 128
     system_residual_width: int = 16
-    occupancy_reach: float = Field(12.0, description="angstrom from a latent voxel's centre to the nearest atom")
+    occupancy_reach: float = Field(6.0, description="angstrom from a latent voxel's cell to the nearest atom")
 
 
 class Stage1Config(Section):
@@ -56,7 +56,8 @@ class Stage1Config(Section):
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     kl_weight: float = 1e-4
-    backbone_weight: float = 1.0
+    backbone_weight: float = 0.002
+    peptide_weight: float = 1.0
     residue_weight: float = 1.0
     residual_weight: float = Field(1e-3, description="pull of the system residuals to zero")
     checkpoint_every: int = 100
@@ -77,7 +78,6 @@ class Stage2Config(Section):
     heads: int = 4
     condition_dropout: float = Field(0.1, ge=0, le=1)
     interpolations_per_gap: int = Field(0, description="latents between neighbouring states (the paper: 93)")
-    ema_decay: float = 0.995
     checkpoint_every: int = 500
     log_every: int = 50
 

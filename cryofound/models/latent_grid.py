@@ -1,0 +1,107 @@
+"""The latent grid: which of its voxels a reference occupies, where they lie, and who is whose neighbour.
+
+Only occupied latent voxels carry a code (the latent contract, DESIGN.md section 5). All networks work on them as a list of
+tokens with a table of neighbours; a convolution over the table equals one over the dense grid with zeros elsewhere, for
+the cost of the protein instead of the box.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cryofound.config import GridConfig
+
+STRIDE = 8  # map voxels per latent voxel and axis
+OFFSETS = tuple((dz, dy, dx) for dz in (-1, 0, 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+CHILDREN = tuple((z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1))
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Occupied latent voxels of a batch, padded to the most.
+
+    index (batch, token) place in the flattened (z, y, x) grid of `edge`^3; mask (batch, token) bool; neighbours (batch,
+    token, 27) rows of the token list in the order of OFFSETS, the number of tokens where there is none; centres_xyz
+    (batch, token, 3) angstrom.
+    """
+
+    index: Tensor
+    mask: Tensor
+    neighbours: Tensor
+    centres_xyz: Tensor
+    edge: int
+
+    def rows(self, index: Tensor) -> "TokenGrid":
+        """The token lists at `index` (n,), repeats allowed."""
+        return TokenGrid(
+            self.index[index], self.mask[index], self.neighbours[index], self.centres_xyz[index], self.edge
+        )
+
+    def to(self, device: torch.device | str) -> "TokenGrid":
+        moved = (part.to(device) for part in (self.index, self.mask, self.neighbours, self.centres_xyz))
+        return TokenGrid(*moved, self.edge)
+
+    def lookup(self) -> Tensor:
+        """(batch, edge^3) row of the token at each place of the grid, the number of tokens where it is unoccupied."""
+        count = self.index.shape[1]
+        rows = torch.arange(count, device=self.index.device).expand_as(self.index)
+        table = self.index.new_full((len(self.index), self.edge**3 + 1), count)
+        # padding is written to a spare last column
+        return table.scatter(1, torch.where(self.mask, self.index, self.edge**3), rows)[:, :-1]
+
+    def child_neighbours(self) -> Tensor:
+        """(batch, 8 * token, 27) neighbours on the grid of half the spacing, children of a token in CHILDREN order."""
+        parent, child = [], []
+        for place in CHILDREN:
+            for offset in OFFSETS:
+                moved = [a + b for a, b in zip(place, offset, strict=True)]
+                parent.append(OFFSETS.index((moved[0] // 2, moved[1] // 2, moved[2] // 2)))
+                child.append(CHILDREN.index((moved[0] % 2, moved[1] % 2, moved[2] % 2)))
+        rows = self.neighbours[:, :, parent]
+        count = self.mask.shape[1]
+        child_rows = rows * 8 + torch.tensor(child, device=rows.device)
+        return torch.where(rows == count, 8 * count, child_rows).unflatten(2, (8, 27)).flatten(1, 2)
+
+
+def latent_centres(box_size: int, voxel_size: float, device: torch.device | str = "cpu") -> Tensor:
+    """(edge^3, 3) xyz angstrom of the latent voxels of a centred cubic box, in (z, y, x) order of the grid."""
+    edge = box_size // STRIDE
+    axis = (torch.arange(edge, device=device, dtype=torch.float32) - 0.5 * (edge - 1)) * STRIDE * voxel_size
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+
+
+def occupied_tokens(reference_xyz: Tensor, atom_mask: Tensor, grid: GridConfig, reach: float) -> TokenGrid:
+    """The latent voxels whose cell comes within `reach` angstrom of an atom.
+
+    reference_xyz (batch, atom, 3), atom_mask (batch, atom). `reach` must be at least sqrt(3) voxels, so that every corner
+    around an atom lies in an occupied cell (ValueError otherwise).
+    """
+    if reach < 3**0.5 * grid.voxel_size:
+        raise ValueError(f"occupancy_reach {reach} A is under sqrt(3) voxels of {grid.voxel_size} A")
+    centres = latent_centres(grid.box_size, grid.voxel_size, reference_xyz.device)
+    edge = grid.box_size // STRIDE
+    half = 0.5 * STRIDE * grid.voxel_size
+    occupied = torch.stack(
+        [
+            ((xyz[mask][None] - centres[:, None]).abs() - half).clamp_min(0).norm(dim=-1).amin(1) <= reach
+            for xyz, mask in zip(reference_xyz, atom_mask, strict=True)
+        ]
+    )
+    count = int(occupied.sum(1).max())
+    # a stable sort brings the occupied places, in grid order, to the front
+    index = torch.argsort((~occupied).to(torch.int8), dim=1, stable=True)[:, :count]
+    mask = occupied.gather(1, index)
+    tokens = TokenGrid(index, mask, index.new_zeros(0), centres[index], edge)
+    return TokenGrid(index, mask, _neighbours(tokens), centres[index], edge)
+
+
+def _neighbours(tokens: TokenGrid) -> Tensor:
+    edge, count = tokens.edge, tokens.index.shape[1]
+    place = torch.stack([tokens.index // edge**2, tokens.index // edge % edge, tokens.index % edge], dim=-1)
+    moved = place[:, :, None] + torch.tensor(OFFSETS, device=place.device)
+    inside = ((moved >= 0) & (moved < edge)).all(-1) & tokens.mask[..., None]
+    flat = ((moved[..., 0] * edge + moved[..., 1]) * edge + moved[..., 2]).clamp(0, edge**3 - 1)
+    rows = tokens.lookup().gather(1, flat.flatten(1)).view_as(flat)
+    return torch.where(inside, rows, count)

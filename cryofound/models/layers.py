@@ -1,0 +1,85 @@
+"""Blocks that the networks share."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FourierFeatures(nn.Module):
+    """Sines and cosines of each coordinate at geometric wavelengths: (..., n) -> (..., n * 2 * bands).
+
+    shortest, longest: wavelengths in the unit of the input.
+    """
+
+    wavelengths: Tensor
+
+    def __init__(self, shortest: float, longest: float, bands: int):
+        super().__init__()
+        steps = torch.linspace(0, 1, bands)
+        self.register_buffer("wavelengths", shortest * (longest / shortest) ** steps, persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        phase = 2 * math.pi * values[..., None] / self.wavelengths
+        return torch.cat([phase.sin(), phase.cos()], dim=-1).flatten(-2)
+
+
+class TokenConvNeXt(nn.Module):
+    """Depthwise 3x3x3 over neighbouring tokens, layer norm, pointwise MLP, residual; optional FiLM condition.
+
+    A ConvNeXt block (Liu 2022, arXiv 2201.03545) on the occupied voxels only. tokens (batch, token, channel) with zeros
+    in padding, neighbours (batch, token, 27), condition (batch, c) -> tokens of the same shape, padding kept at zero.
+    """
+
+    def __init__(self, width: int, condition_width: int = 0):
+        super().__init__()
+        self.depthwise = nn.Parameter(torch.randn(27, width) * 27**-0.5)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 2 * width)
+        self.contract = nn.Linear(2 * width, width)
+        self.film = nn.Linear(condition_width, 2 * width) if condition_width else None
+        nn.init.zeros_(self.contract.bias)
+        with torch.no_grad():
+            self.contract.weight.mul_(0.1)
+            if self.film is not None:
+                self.film.weight.mul_(0.1)
+                self.film.bias.zero_()
+
+    def forward(self, tokens: Tensor, neighbours: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        hidden = self.norm(depthwise_tokens(tokens, neighbours, self.depthwise))
+        if self.film is not None and condition is not None:
+            scale, shift = self.film(condition)[:, None].chunk(2, dim=-1)
+            hidden = hidden * (1 + scale) + shift
+        return tokens + self.contract(F.gelu(self.expand(hidden))) * mask[..., None]
+
+
+def depthwise_tokens(tokens: Tensor, neighbours: Tensor, weight: Tensor) -> Tensor:
+    """Depthwise convolution over the table of neighbours: (batch, token, c), (batch, token, k), (k, c) -> as tokens."""
+    batch, count, width = tokens.shape
+    padded = torch.cat([tokens, tokens.new_zeros(batch, 1, width)], dim=1).flatten(0, 1)
+    start = torch.arange(batch, device=tokens.device)[:, None, None] * (count + 1)
+    gathered = F.embedding(neighbours + start, padded)
+    return (gathered * weight).sum(2)
+
+
+class SequenceEncoder(nn.Module):
+    """Residue tokens from residue type and place in the family: (batch, residue, width).
+
+    family_position is in residues of the family's anchor, so homologous residues of relatives get like tokens.
+    """
+
+    def __init__(self, width: int, residue_types: int, depth: int = 2):
+        super().__init__()
+        self.residue_type = nn.Embedding(residue_types, width)
+        self.position = nn.Sequential(FourierFeatures(8.0, 2048.0, 12), nn.Linear(24, width))
+        self.convolutions = nn.ModuleList([nn.Conv1d(width, width, 5, padding=2) for _ in range(depth)])
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(depth)])
+
+    def forward(self, residue_type: Tensor, family_position: Tensor, residue_mask: Tensor) -> Tensor:
+        mask = residue_mask[..., None].float()
+        tokens = (self.residue_type(residue_type) + self.position(family_position[..., None])) * mask
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            update = convolution(norm(tokens).mul(mask).movedim(1, 2)).movedim(1, 2)
+            tokens = (tokens + F.gelu(update)) * mask
+        return tokens

@@ -1,0 +1,134 @@
+"""The shared 3D VAE: map -> latent tokens -> feature grid -> displacement of the reference's atoms."""
+
+import torch
+from torch import Tensor, nn
+
+from cryofound.config import GridConfig, ModelConfig
+from cryofound.models.atom_field import AtomField, corner_features
+from cryofound.models.latent_grid import STRIDE, TokenGrid, occupied_tokens
+from cryofound.models.layers import SequenceEncoder, TokenConvNeXt
+from cryofound.models.molecule import MoleculeBatch
+
+
+class Encoder(nn.Module):
+    """Map beside the reference's density -> posterior over the occupied latent voxels.
+
+    density, reference_density (batch, R, R, R) -> mean and log variance (batch, token, C).
+    Seeing the reference's density, the code need only say what differs, which relatives share.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        width = config.encoder_width
+        self.stem = nn.Linear(2 * STRIDE**3, width)
+        self.blocks = nn.ModuleList([TokenConvNeXt(width) for _ in range(config.encoder_depth)])
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, 2 * config.latent_channels)
+
+    def forward(self, density: Tensor, reference_density: Tensor, tokens: TokenGrid) -> tuple[Tensor, Tensor]:
+        patches = [_patches(_standardised(values), tokens) for values in (density, reference_density)]
+        hidden = self.stem(torch.cat(patches, dim=-1)) * tokens.mask[..., None]
+        for block in self.blocks:
+            hidden = block(hidden, tokens.neighbours, tokens.mask)
+        mean, log_variance = self.out(self.norm(hidden)).chunk(2, dim=-1)
+        # a narrow posterior to start with: the decoder learns from the code before it learns from its noise
+        return mean, (log_variance - 4.0).clamp(-14.0, 6.0)
+
+
+class Decoder(nn.Module):
+    """Latent tokens, system vector and reference -> displacement; the feature grid is read at the atoms only."""
+
+    def __init__(self, model: ModelConfig, grid: GridConfig, residue_types: int, atom_names: int):
+        super().__init__()
+        width, features, vector = model.decoder_width, model.feature_channels, model.system_residual_width
+        kernel = STRIDE // 2
+        self.voxel_size = grid.voxel_size
+        self.residue_tokens = SequenceEncoder(model.token_width, residue_types)
+        self.system_vector = nn.Linear(model.token_width, vector)
+        self.stem = nn.Linear(model.latent_channels, width)
+        self.blocks = nn.ModuleList([TokenConvNeXt(width, vector) for _ in range(model.decoder_depth)])
+        self.upsample = nn.Linear(width, 8 * features)
+        self.fine = TokenConvNeXt(features, vector)
+        self.last_weight = nn.Parameter(torch.randn(kernel**3, features, features) * features**-0.5)
+        self.last_bias = nn.Parameter(torch.zeros(features))
+        self.atom_field = AtomField(features, model.token_width, model.atom_field_width, atom_names)
+
+    def child_features(self, latent: Tensor, condition: Tensor, tokens: TokenGrid) -> Tensor:
+        """Features on the grid of half the latent spacing, (batch, 8 * token, feature)."""
+        mask = tokens.mask[..., None]
+        hidden = self.stem(latent) * mask
+        for block in self.blocks:
+            hidden = block(hidden, tokens.neighbours, tokens.mask, condition)
+        children = (self.upsample(hidden) * mask).unflatten(2, (8, -1)).flatten(1, 2)
+        return self.fine(children, tokens.child_neighbours(), tokens.mask.repeat_interleave(8, dim=1), condition)
+
+    def forward(self, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
+        """latent (batch, token, C), residual (batch, vector) -> displacement (batch, atom, 3) angstrom."""
+        residues = self.residue_tokens(molecule.residue_type, molecule.family_position, molecule.residue_mask)
+        present = molecule.residue_mask[..., None].float()
+        condition = self.system_vector((residues * present).sum(1) / present.sum(1)) + residual
+        children = self.child_features(latent, condition, tokens)
+        sampled = corner_features(
+            children, tokens, self.last_weight, self.last_bias, molecule.reference_xyz, self.voxel_size
+        )
+        return self.atom_field(sampled, residues, molecule) * molecule.atom_mask[..., None]
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and one short residual vector per training system (zero for any other)."""
+
+    def __init__(self, model: ModelConfig, grid: GridConfig, systems: int, residue_types: int, atom_names: int):
+        super().__init__()
+        self.grid, self.reach = grid, model.occupancy_reach
+        self.encoder = Encoder(model)
+        self.decoder = Decoder(model, grid, residue_types, atom_names)
+        self.system_residual = nn.Embedding(systems, model.system_residual_width)
+        nn.init.zeros_(self.system_residual.weight)
+
+    def tokens(self, molecule: MoleculeBatch) -> TokenGrid:
+        """The latent voxels that carry a code for each reference."""
+        return occupied_tokens(molecule.reference_xyz, molecule.atom_mask, self.grid, self.reach)
+
+    def residuals(self, molecule: MoleculeBatch) -> Tensor:
+        """(batch, vector) system residuals; zero where system_index is -1."""
+        known = (molecule.system_index >= 0)[:, None]
+        return self.system_residual(molecule.system_index.clamp_min(0)) * known
+
+    def encode(self, density: Tensor, reference_density: Tensor, tokens: TokenGrid) -> tuple[Tensor, Tensor]:
+        """posterior_mean and posterior_log_variance, (batch, token, C)."""
+        return self.encoder(density, reference_density, tokens)
+
+    def decode(self, latent: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
+        """latent (batch, token, C) -> displacement (batch, atom, 3) angstrom."""
+        return self.decoder(latent, self.residuals(molecule), molecule, tokens)
+
+    def forward(
+        self,
+        density: Tensor,
+        reference_density: Tensor,
+        molecule: MoleculeBatch,
+        tokens: TokenGrid,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One training pass with a sampled code.
+
+        Returns displacement (batch, atom, 3), posterior_mean, posterior_log_variance (batch, token, C) and residual
+        (batch, vector).
+        """
+        mean, log_variance = self.encode(density, reference_density, tokens)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        latent = mean + noise * (0.5 * log_variance).exp()
+        return self.decode(latent, molecule, tokens), mean, log_variance, self.residuals(molecule)
+
+
+def _standardised(density: Tensor) -> Tensor:
+    mean = density.mean(dim=(1, 2, 3), keepdim=True)
+    return (density - mean) / density.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
+
+
+def _patches(density: Tensor, tokens: TokenGrid) -> Tensor:
+    """The STRIDE^3 voxels of each occupied cell, (batch, token, STRIDE^3)."""
+    edge = tokens.edge
+    cells = density.view(-1, edge, STRIDE, edge, STRIDE, edge, STRIDE).permute(0, 1, 3, 5, 2, 4, 6)
+    cells = cells.reshape(len(density), edge**3, STRIDE**3)
+    return cells.gather(1, tokens.index[..., None].expand(-1, -1, STRIDE**3))

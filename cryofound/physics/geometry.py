@@ -1,0 +1,86 @@
+"""Distance losses that keep a displaced model's local geometry at its reference's.
+
+L_backbone: over windows of five residues, all pairs of the 20 backbone atoms (N, CA, C, O): mean squared difference of
+the distances (CryoSampler, arXiv 2605.09832). L_residue (workshop paper): the same over all atom pairs of a residue.
+A pair that several windows share is kept once with its count: the same value for a quarter of the work.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryofound.structure.atomic_model import AtomicModel
+
+WINDOW = 5
+
+
+@dataclass(frozen=True)
+class DistancePairs:
+    """index (2, pair) rows of the atom arrays; weight (pair,) summing to 1; distance (pair,) angstrom in the reference."""
+
+    index: Tensor
+    weight: Tensor
+    distance: Tensor
+
+
+def backbone_pairs(model: AtomicModel, window: int = WINDOW) -> DistancePairs:
+    """Merged backbone pairs of all windows of consecutive residues of a chain without a break."""
+    backbone = model.backbone_index()
+    counts: Counter[tuple[int, int]] = Counter()
+    bonded = _bonded_to_next(model)
+    for first in range(model.n_residues - window + 1):
+        if bonded[first : first + window - 1].all():
+            counts.update(combinations(sorted(backbone[first : first + window].ravel().tolist()), 2))
+    return _pairs(model, counts)
+
+
+def residue_pairs(model: AtomicModel) -> DistancePairs:
+    """All atom pairs within each residue."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for residue in range(model.n_residues):
+        counts.update(combinations(np.flatnonzero(model.residue_index == residue).tolist(), 2))
+    return _pairs(model, counts)
+
+
+def peptide_pairs(model: AtomicModel) -> DistancePairs:
+    """Pairs one and two bonds apart across each peptide bond: C-N, CA-N, O-N, C-CA. With residues kept rigid, they hold
+    the chain together without resisting a bend of it, as L_backbone does."""
+    backbone = model.backbone_index()
+    counts: Counter[tuple[int, int]] = Counter()
+    for residue in np.flatnonzero(_bonded_to_next(model)):
+        _, alpha, carbon, oxygen = (int(row) for row in backbone[residue])
+        nitrogen, next_alpha = (int(row) for row in backbone[residue + 1, :2])
+        pairs = ((carbon, nitrogen), (alpha, nitrogen), (oxygen, nitrogen), (carbon, next_alpha))
+        counts.update((min(pair), max(pair)) for pair in pairs)
+    return _pairs(model, counts)
+
+
+def distance_loss(positions_xyz: Tensor, pairs: DistancePairs) -> Tensor:
+    """Weighted mean squared difference of distances to the reference's, angstrom^2: (batch, atom, 3) -> (batch,)."""
+    first, second = pairs.index
+    vector = positions_xyz[:, first] - positions_xyz[:, second]
+    # the tiny offset keeps the gradient finite where two atoms coincide
+    distance = (vector.square().sum(-1) + 1e-8).sqrt()
+    return ((distance - pairs.distance).square() * pairs.weight).sum(1)
+
+
+def _bonded_to_next(model: AtomicModel) -> np.ndarray:
+    """(residue - 1,) whether C of a residue and N of the next are bonded (same chain, under 2 angstrom)."""
+    backbone = model.backbone_index()
+    gap = np.linalg.norm(model.positions_xyz[backbone[1:, 0]] - model.positions_xyz[backbone[:-1, 2]], axis=1)
+    return (gap < 2.0) & (model.chain_id[1:] == model.chain_id[:-1])
+
+
+def _pairs(model: AtomicModel, counts: Counter[tuple[int, int]]) -> DistancePairs:
+    index = np.array(sorted(counts), dtype=np.int64).reshape(-1, 2)
+    weight = np.array([counts[int(a), int(b)] for a, b in index], dtype=np.float64)
+    distance = np.linalg.norm(model.positions_xyz[index[:, 0]] - model.positions_xyz[index[:, 1]], axis=1)
+    return DistancePairs(
+        torch.from_numpy(index.T.copy()),
+        torch.from_numpy(weight / max(weight.sum(), 1.0)).float(),
+        torch.from_numpy(distance).float(),
+    )

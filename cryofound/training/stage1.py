@@ -1,0 +1,150 @@
+"""Stage 1: one VAE over the maps of all training systems.
+
+Loss = 1 - NCC + kl KL + backbone L_backbone + peptide L_peptide + residue L_residue + residual |system residual|^2. The weights are the
+recipe's; how they relate to the papers' is in docs/decisions/002-stage1-weights.md.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cryofound.config import Recipe
+from cryofound.ensemble.shards import ShardIndex, global_batch
+from cryofound.ensemble.system import System
+from cryofound.maps.density_map import Grid
+from cryofound.models.latent_grid import occupied_tokens
+from cryofound.models.vae import VAE
+from cryofound.physics.correlation import ncc
+from cryofound.physics.density import render_gaussian
+from cryofound.physics.geometry import DistancePairs, backbone_pairs, distance_loss, peptide_pairs, residue_pairs
+from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
+from cryofound.training.molecules import molecule_batch, reference_density
+
+
+@dataclass(frozen=True)
+class Stage1Batch:
+    """density (batch, z, y, x) with the training system of each map (batch,) and its resolution in angstrom."""
+
+    density: Tensor
+    system: Tensor
+    resolution: tuple[float, ...]
+
+
+class Stage1:
+    """The `Stage` of training/loop.py for the VAE."""
+
+    name = "stage1"
+
+    def __init__(self, recipe: Recipe, systems: dict[str, System], shards: ShardIndex):
+        config = recipe.stage1
+        self.recipe, self.shards = recipe, shards
+        self.system_ids = training_ids(systems)
+        self.systems = [systems[name] for name in self.system_ids]
+        self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
+        self.learning_rate, self.warmup_steps = config.learning_rate, config.warmup_steps
+        self.weight_decay, self.gradient_clip = config.weight_decay, config.gradient_clip
+        self.grid = Grid.centred(recipe.grid.box_size, recipe.grid.voxel_size)
+        self.molecules = molecule_batch(self.systems, range(len(self.systems)))
+        self.tokens = occupied_tokens(
+            self.molecules.reference_xyz, self.molecules.atom_mask, recipe.grid, recipe.model.occupancy_reach
+        )
+        self.reference = reference_density(
+            self.molecules, self.systems, [system.states[0].resolution for system in self.systems]
+        )
+        self.backbone = [backbone_pairs(system.reference) for system in self.systems]
+        self.peptide = [peptide_pairs(system.reference) for system in self.systems]
+        self.residue = [residue_pairs(system.reference) for system in self.systems]
+
+    def module(self) -> VAE:
+        """A freshly initialised VAE, the same for the same recipe and torch version."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            return build_vae(self.recipe, len(self.systems))
+
+    def batch(self, step: int, rank: int, world: int) -> Stage1Batch:
+        """The maps of one rank at one step, a pure function of recipe seed, step, rank and world."""
+        rows = global_batch(len(self.shards), self.recipe.stage1.batch_size, step, self.recipe.seed)[rank::world]
+        samples = [self.shards.sample(int(row)) for row in rows]
+        return Stage1Batch(
+            torch.stack([torch.from_numpy(density).float() for density, _ in samples]),
+            torch.tensor([self.system_ids.index(meta["system_id"]) for _, meta in samples]),
+            tuple(float(meta["resolution"]) for _, meta in samples),
+        )
+
+    def losses(self, module: nn.Module, batch: Stage1Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Terms of the loss, each a mean over the batch; `total` is what training minimises."""
+        vae = module
+        config = self.recipe.stage1
+        device = next(vae.parameters()).device
+        molecule = self.molecules.rows(batch.system).to(device)
+        density = batch.density.to(device)
+        tokens = self.tokens.rows(batch.system).to(device)
+        displacement, mean, log_variance, residual = vae(
+            density, self.reference[batch.system].to(device), molecule, tokens, generator
+        )
+        positions = molecule.reference_xyz + displacement
+        fit = 1 - self._misfit(positions, molecule.amplitude, density, batch.resolution)
+        backbone = self._distances(positions, batch.system, self.backbone)
+        peptide = self._distances(positions, batch.system, self.peptide)
+        within_residue = self._distances(positions, batch.system, self.residue)
+        kl = gaussian_kl(mean, log_variance, tokens.mask)
+        pull = residual.square().sum(-1)
+        total = (
+            1
+            - fit
+            + config.kl_weight * kl
+            + config.backbone_weight * backbone
+            + config.peptide_weight * peptide
+            + config.residue_weight * within_residue
+            + config.residual_weight * pull
+        )
+        terms = {
+            "total": total, "ncc": fit, "kl": kl, "backbone": backbone, "peptide": peptide, "residue": within_residue, "residual": pull,
+        }  # fmt: skip
+        return {name: values.mean() for name, values in terms.items()}
+
+    def export(self, module: nn.Module) -> dict[str, Tensor]:
+        """Weights for safetensors."""
+        return {name: value.detach().float().cpu().contiguous() for name, value in module.state_dict().items()}
+
+    def _misfit(self, positions: Tensor, amplitude: Tensor, density: Tensor, resolution: tuple[float, ...]) -> Tensor:
+        """1 - NCC of each map with the density rendered at its own resolution, (batch,)."""
+        misfit = positions.new_zeros(len(positions))
+        for value in sorted(set(resolution)):
+            rows = torch.tensor([row for row, other in enumerate(resolution) if other == value], device=density.device)
+            rendered = render_gaussian(positions[rows], amplitude[rows], self.grid, value)
+            misfit = misfit.index_add(0, rows, 1 - ncc(rendered, density[rows]))
+        return misfit
+
+    def _distances(self, positions: Tensor, system: Tensor, pairs: list[DistancePairs]) -> Tensor:
+        return torch.cat(
+            [distance_loss(positions[row : row + 1], pairs[index]) for row, index in enumerate(system.tolist())]
+        )
+
+
+def training_ids(systems: dict[str, System]) -> list[str]:
+    """Names of the systems that training may see, sorted: the rows of the residual table."""
+    return sorted(name for name, system in systems.items() if system.split == "train")
+
+
+def build_vae(recipe: Recipe, systems: int) -> VAE:
+    """The VAE of a recipe with `systems` residual rows."""
+    return VAE(recipe.model, recipe.grid, systems, len(RESIDUE_TYPES), len(ATOM_NAMES))
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor, mask: Tensor) -> Tensor:
+    """KL to the standard normal per map, the mean over the numbers of its occupied code: (batch, token, C) -> (batch,)."""
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(-1)
+    return (kl * mask).sum(1) / mask.sum(1)
+
+
+def load_stage1(folder: Path, recipe: Recipe, systems: dict[str, System]) -> VAE:
+    """The trained VAE of a finished stage 1 in evaluation mode."""
+    from cryofound.training.checkpoints import load_export
+
+    vae = build_vae(recipe, len(training_ids(systems)))
+    vae.load_state_dict(load_export(folder))
+    return vae.eval()
+

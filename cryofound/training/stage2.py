@@ -1,0 +1,139 @@
+"""Stage 2: one velocity field over the latents of all training systems, conditioned on sequence and reference.
+
+Loss: mean squared error of the velocity x_1 - x_0 over occupied tokens, whitened per channel, at uniform times.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cryofound.config import Recipe
+from cryofound.ensemble.shards import ShardIndex
+from cryofound.ensemble.system import System
+from cryofound.generative.paths import linear_path
+from cryofound.models.vae import VAE
+from cryofound.models.velocity import VelocityNetwork
+from cryofound.structure.atomic_model import RESIDUE_TYPES
+from cryofound.training.stage1 import Stage1
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Posterior means of all training maps with the latents between neighbours added.
+
+    latent (point, token, C); system (point,) row of the training systems; weight (point,) summing to 1 per system.
+    """
+
+    latent: Tensor
+    system: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Stage2Batch:
+    """latent (batch, token, C), not whitened; system (batch,)."""
+
+    latent: Tensor
+    system: Tensor
+
+
+class Stage2:
+    """The `Stage` of training/loop.py for the velocity network."""
+
+    name = "stage2"
+
+    def __init__(self, recipe: Recipe, systems: dict[str, System], shards: ShardIndex, vae: VAE):
+        config = recipe.stage2
+        self.recipe = recipe
+        self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
+        self.learning_rate, self.warmup_steps = config.learning_rate, config.warmup_steps
+        self.weight_decay, self.gradient_clip = config.weight_decay, config.gradient_clip
+        stage1 = Stage1(recipe, systems, shards)
+        self.molecules, self.tokens = stage1.molecules, stage1.tokens
+        self.latents = with_interpolations(encode_all(stage1, vae), config.interpolations_per_gap)
+
+    def module(self) -> VelocityNetwork:
+        """A freshly initialised network that holds the whitening of this stage's latents."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            network = build_velocity(self.recipe)
+        occupied = self.latents.latent[self.tokens.mask[self.latents.system]]
+        network.latent_mean.copy_(occupied.mean(0))
+        network.latent_std.copy_(occupied.std(0).clamp_min(1e-3))
+        return network
+
+    def batch(self, step: int, rank: int, world: int) -> Stage2Batch:
+        """Systems in turn from a random start, points by weight; a pure function of recipe seed, step, rank and world."""
+        size, systems = self.recipe.stage2.batch_size, len(self.molecules.system_index)
+        random = np.random.default_rng([self.recipe.seed, step, 2])
+        chosen = (np.arange(size) + random.integers(systems)) % systems
+        weight = self.latents.weight.numpy()
+        rows = np.array([random.choice(len(weight), p=np.where(self.latents.system == s, weight, 0)) for s in chosen])
+        rows = torch.from_numpy(rows[rank::world])
+        return Stage2Batch(self.latents.latent[rows], self.latents.system[rows])
+
+    def losses(self, module: nn.Module, batch: Stage2Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """`total`: the mean squared error of the velocity, per whitened number of the code."""
+        network = module
+        assert isinstance(network, VelocityNetwork)
+        device = network.latent_mean.device
+        tokens = self.tokens.rows(batch.system).to(device)
+        # residues are encoded once per system and shared by the points of the batch
+        unique, inverse = batch.system.unique(return_inverse=True)
+        molecules = self.molecules.rows(unique).to(device)
+        residues = network.condition(molecules)[inverse.to(device)]
+        x_1 = network.whiten(batch.latent.to(device)) * tokens.mask[..., None]
+        x_0 = torch.randn(x_1.shape, generator=generator, device=device) * tokens.mask[..., None]
+        time = torch.rand(len(x_1), generator=generator, device=device)
+        dropped = torch.rand(len(x_1), generator=generator, device=device) < self.recipe.stage2.condition_dropout
+        x_t, target = linear_path(x_0, x_1, time)
+        predicted = network(x_t, time, tokens, residues, molecules.residue_mask[inverse.to(device)], dropped)
+        error = (predicted - target).square().mean(-1) * tokens.mask
+        return {"total": (error.sum(1) / tokens.mask.sum(1)).mean()}
+
+    def export(self, module: nn.Module) -> dict[str, Tensor]:
+        """Weights for safetensors."""
+        return {name: value.detach().float().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def build_velocity(recipe: Recipe) -> VelocityNetwork:
+    """The velocity network of a recipe."""
+    config = recipe.stage2
+    return VelocityNetwork(recipe.model.latent_channels, config.width, config.depth, config.heads, len(RESIDUE_TYPES))
+
+
+@torch.no_grad()
+def encode_all(stage1: Stage1, vae: VAE) -> LatentSet:
+    """Posterior means of every training map in the order of its series, weighted by population within its system."""
+    shards = stage1.shards
+    metas = [shards.sample(row)[1] for row in range(len(shards))]
+    order = sorted(range(len(metas)), key=lambda row: (metas[row]["system_id"], metas[row]["state_index"]))
+    latents, system, weight = [], [], []
+    for row in order:
+        density, meta = shards.sample(row)
+        index = torch.tensor([stage1.system_ids.index(meta["system_id"])])
+        mean, _ = vae.encode(torch.from_numpy(density)[None].float(), stage1.reference[index], stage1.tokens.rows(index))
+        latents.append(mean * stage1.tokens.mask[index][..., None])
+        system.append(index)
+        weight.append(float(meta["population"]))
+    return _normalised(torch.cat(latents), torch.cat(system), torch.tensor(weight))
+
+
+def with_interpolations(latents: LatentSet, per_gap: int) -> LatentSet:
+    """Add `per_gap` evenly spaced latents between neighbouring states of each system (CryoSampler: 93)."""
+    rows = [(row, row, 0.0) for row in range(len(latents.system))]
+    for row in range(len(latents.system) - 1):
+        if latents.system[row] == latents.system[row + 1]:
+            rows += [(row, row + 1, (k + 1) / (per_gap + 1)) for k in range(per_gap)]
+    first, second = (torch.tensor([row[column] for row in rows]) for column in (0, 1))
+    share = torch.tensor([row[2] for row in rows])
+    latent = torch.lerp(latents.latent[first], latents.latent[second], share[:, None, None])
+    weight = torch.lerp(latents.weight[first], latents.weight[second], share)
+    return _normalised(latent, latents.system[first], weight)
+
+
+def _normalised(latent: Tensor, system: Tensor, weight: Tensor) -> LatentSet:
+    total = torch.zeros(int(system.max()) + 1).index_add(0, system, weight)
+    return LatentSet(latent, system, weight / total[system])

@@ -1,0 +1,110 @@
+"""The token networks equal their dense counterparts on the grid."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cryofound.config import GridConfig
+from cryofound.models.atom_field import corner_features
+from cryofound.models.latent_grid import STRIDE, TokenGrid, latent_centres, occupied_tokens
+from cryofound.models.layers import depthwise_tokens
+
+GRID = GridConfig(box_size=40, voxel_size=2.0)
+
+
+def molecules() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two blobs of atoms of different size, the second padded."""
+    generator = torch.Generator().manual_seed(1)
+    xyz = torch.randn(2, 60, 3, generator=generator) * 9
+    mask = torch.ones(2, 60, dtype=torch.bool)
+    mask[1, 25:] = False
+    return xyz, mask
+
+
+def scatter(tokens: TokenGrid, values: torch.Tensor) -> torch.Tensor:
+    """Token values (batch, token, c) on the dense grid (batch, c, z, y, x), zero where unoccupied."""
+    dense = torch.zeros(len(values), tokens.edge**3, values.shape[2], dtype=values.dtype)
+    for row in range(len(values)):
+        dense[row, tokens.index[row, tokens.mask[row]]] = values[row, tokens.mask[row]]
+    return dense.movedim(1, 2).unflatten(2, (tokens.edge,) * 3)
+
+
+def child_scatter(tokens: TokenGrid, children: torch.Tensor) -> torch.Tensor:
+    """Children (batch, 8 * token, c) on the dense grid of twice the edge."""
+    edge = tokens.edge
+    parts = children.unflatten(1, (-1, 8)).flatten(2)
+    dense = scatter(tokens, parts).unflatten(1, (2, 2, 2, -1))
+    return dense.permute(0, 4, 5, 1, 6, 2, 7, 3).reshape(len(children), -1, 2 * edge, 2 * edge, 2 * edge)
+
+
+def test_occupied_is_distance_of_cell_to_nearest_atom():
+    xyz, mask = molecules()
+    tokens = occupied_tokens(xyz, mask, GRID, 5.0)
+    centres = latent_centres(GRID.box_size, GRID.voxel_size)
+    half = STRIDE * GRID.voxel_size / 2
+    for row in range(2):
+        closest = torch.minimum(torch.maximum(xyz[row, mask[row]][:, None], centres - half), centres + half)
+        distance = (closest - xyz[row, mask[row]][:, None]).norm(dim=-1).amin(0)
+        assert set(tokens.index[row, tokens.mask[row]].tolist()) == set(torch.where(distance <= 5.0)[0].tolist())
+        assert torch.equal(tokens.centres_xyz[row], centres[tokens.index[row]])
+    assert tokens.mask[1].sum() < tokens.mask[0].sum()
+
+
+def test_reach_under_the_corners_is_refused():
+    with pytest.raises(ValueError, match="occupancy_reach"):
+        occupied_tokens(*molecules(), GRID, 3.0)
+
+
+def test_depthwise_over_tokens_is_a_masked_dense_convolution():
+    xyz, mask = molecules()
+    tokens = occupied_tokens(xyz, mask, GRID, 5.0)
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randn(2, tokens.mask.shape[1], 6, generator=generator) * tokens.mask[..., None]
+    weight = torch.randn(27, 6, generator=generator)
+    ours = depthwise_tokens(values, tokens.neighbours, weight) * tokens.mask[..., None]
+    dense = F.conv3d(scatter(tokens, values), weight.T.reshape(6, 1, 3, 3, 3), padding=1, groups=6)
+    occupied = scatter(tokens, torch.ones_like(values))
+    torch.testing.assert_close(scatter(tokens, ours), dense * occupied, rtol=1e-5, atol=1e-5)
+
+
+def test_child_neighbours_are_a_dense_convolution_at_half_the_spacing():
+    xyz, mask = molecules()
+    tokens = occupied_tokens(xyz, mask, GRID, 5.0)
+    generator = torch.Generator().manual_seed(3)
+    count = tokens.mask.shape[1]
+    child_mask = tokens.mask.repeat_interleave(8, dim=1)[..., None]
+    values = torch.randn(2, 8 * count, 4, generator=generator) * child_mask
+    weight = torch.randn(27, 4, generator=generator)
+    ours = depthwise_tokens(values, tokens.child_neighbours(), weight) * child_mask
+    dense = F.conv3d(child_scatter(tokens, values), weight.T.reshape(4, 1, 3, 3, 3), padding=1, groups=4)
+    occupied = child_scatter(tokens, torch.ones_like(values) * child_mask)
+    torch.testing.assert_close(child_scatter(tokens, ours), dense * occupied, rtol=1e-5, atol=1e-5)
+
+
+def test_corner_features_equal_the_dense_decoder():
+    """Transposed convolution on the whole grid, then trilinear sampling: the oracle of the corner-only decoder."""
+    xyz, mask = molecules()
+    xyz, mask = xyz.double(), mask
+    tokens = occupied_tokens(xyz.float(), mask, GRID, 5.0)
+    generator = torch.Generator().manual_seed(4)
+    count, kernel = tokens.mask.shape[1], STRIDE // 2
+    children = torch.randn(2, 8 * count, 5, generator=generator, dtype=torch.float64)
+    children = (children * tokens.mask.repeat_interleave(8, dim=1)[..., None]).requires_grad_()
+    weight = torch.randn(kernel**3, 5, 7, generator=generator, dtype=torch.float64).requires_grad_()
+    bias = torch.randn(7, generator=generator, dtype=torch.float64)
+    ours = corner_features(children, tokens, weight, bias, xyz, GRID.voxel_size)
+
+    transposed = weight.permute(1, 2, 0).unflatten(2, (kernel,) * 3)
+    dense = F.conv_transpose3d(child_scatter(tokens, children), transposed, bias, stride=kernel)
+    extent = 0.5 * (GRID.box_size - 1) * GRID.voxel_size
+    oracle = F.grid_sample(dense, (xyz / extent)[:, :, None, None], align_corners=True).squeeze(-1).squeeze(-1)
+    oracle = oracle.movedim(1, 2)
+    torch.testing.assert_close(ours[mask], oracle[mask], rtol=1e-9, atol=1e-9)
+
+    cotangent = torch.randn(ours.shape, generator=generator, dtype=torch.float64) * mask[..., None]
+    for got, wanted in zip(
+        torch.autograd.grad(ours, [children, weight], cotangent),
+        torch.autograd.grad(oracle, [children, weight], cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
