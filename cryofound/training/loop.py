@@ -5,13 +5,15 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from cryofound.errors import TrainingError
-from cryofound.training.engine import Engine
+
+if TYPE_CHECKING:  # what only reads a curve or defines a stage must not load DeepSpeed
+    from cryofound.training.engine import Engine
 
 
 class Stage(Protocol):
@@ -68,7 +70,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def train(
-    engine: Engine,
+    engine: "Engine",
     stage: Stage,
     *,
     start_step: int,
@@ -124,13 +126,13 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch.to(device) if hasattr(batch, "to") else batch
 
 
-def _means(engine: Engine, losses: dict[str, Tensor]) -> dict[str, float]:
+def _means(engine: "Engine", losses: dict[str, Tensor]) -> dict[str, float]:
     names = sorted(losses)
     values = torch.stack([losses[name].detach().float() for name in names])
     return dict(zip(names, engine.mean(values).tolist(), strict=True))
 
 
-def _not_finite(stage: Stage, step: int, engine: Engine, means: dict[str, float]) -> str:
+def _not_finite(stage: Stage, step: int, engine: "Engine", means: dict[str, float]) -> str:
     values = ", ".join(f"{name}={value:.4g}" for name, value in means.items())
     return (
         f"{stage.name}: the loss is not finite at step {step} ({values}; batch {step} over {engine.world} workers); "

@@ -1,0 +1,54 @@
+"""Sampling every system of a store and scoring the samples: one Ray task per system."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from cryofound.config import Recipe
+from cryofound.ensemble.store import open_store, read_system, system_folder
+from cryofound.evaluation.baselines import normal_modes_ensemble
+from cryofound.evaluation.metrics import StateScore, evaluate_system
+from cryofound.evaluation.pictures import save_ensemble_picture
+from cryofound.evaluation.scores import EnsembleScore, evaluate_ensemble, write_scores
+from cryofound.sampling.zero_shot import load_flow_model, sample_system
+from cryofound.training.stage1 import training_ids
+from jobs.steps import fan_out
+
+SCORES = "scores.json"
+
+
+def sample(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path) -> None:
+    """Write `<system>.npz` with positions_xyz (sample, atom, 3) float32 angstrom for every system of the store."""
+    systems = open_store(store)
+    draw = partial(_draw, recipe, training_ids(systems), store, stage1, stage2, folder)
+    fan_out("sample", draw, list(systems), gpus=recipe.engine.gpus_per_worker)
+
+
+def read_samples(folder: Path, system_id: str) -> np.ndarray:
+    """(sample, atom, 3) float32 angstrom as `sample` wrote them."""
+    with np.load(folder / f"{system_id}.npz", allow_pickle=False) as arrays:
+        return arrays["positions_xyz"]
+
+
+def evaluate(store: Path, samples: Path, folder: Path) -> None:
+    """Write scores.json and `<system>.png`: samples against the true states, beside the baselines."""
+    scored = fan_out("evaluate", partial(_score, store, samples, folder), list(open_store(store)))
+    write_scores(folder / SCORES, [row for states, _ in scored for row in states], [ensemble for _, ensemble in scored])
+
+
+def _draw(
+    recipe: Recipe, training: Sequence[str], store: Path, stage1: Path, stage2: Path, folder: Path, system_id: str
+) -> None:
+    model = load_flow_model(recipe, training, stage1, stage2)
+    positions_xyz = sample_system(model, read_system(system_folder(store, system_id)), recipe.seed)
+    np.savez(folder / f"{system_id}.npz", positions_xyz=positions_xyz)
+
+
+def _score(store: Path, samples: Path, folder: Path, system_id: str) -> tuple[list[StateScore], EnsembleScore]:
+    system = read_system(system_folder(store, system_id))
+    positions_xyz = read_samples(samples, system_id)
+    save_ensemble_picture(folder / f"{system_id}.png", system, positions_xyz)
+    states = evaluate_system(system, positions_xyz, normal_modes_ensemble(system.reference))
+    return states, evaluate_ensemble(system, positions_xyz)

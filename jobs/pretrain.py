@@ -1,0 +1,156 @@
+"""Pretraining from catalog entries to a registered model; what `ray job submit` runs.
+
+    ray job submit --working-dir . -- python jobs/pretrain.py --recipe configs/pretrain/demo.yaml
+
+Every step writes `<home>/<step>-<digest of its inputs>`; a finished one is skipped, an interrupted one goes on.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayTaskError
+from rich.console import Console
+
+from cryofound import tracking
+from cryofound.cli import default_home
+from cryofound.config import Recipe, TrackingConfig, digest, load_recipe
+from cryofound.ensemble.store import open_store
+from cryofound.errors import CryoFoundError
+from cryofound.evaluation.scores import ensemble_table, flat_metrics, read_scores, state_table
+from cryofound.revision import git_revision
+from cryofound.training.curve import read_curve
+from cryofound.training.loop import Stage
+from cryofound.training.stage1 import training_ids
+from data_pipeline.ingest import ingest
+from jobs import ensembles, training
+from jobs.progress import following
+from jobs.steps import step
+
+
+def pretrain(recipe: Recipe, home: Path, run: tracking.Run) -> Path:
+    """All steps of a recipe in order; the folder with the scores."""
+    store = ingest(recipe, home)
+    run.set_tags({"store": store.name})
+    stage1 = train(recipe, home, run, "stage1", [store], partial(training.make_stage1, recipe, store))
+    stage2 = train(recipe, home, run, "stage2", [store, stage1], partial(training.make_stage2, recipe, store, stage1))
+    draw = partial(ensembles.sample, recipe, store, stage1, stage2)
+    samples = step(home, "sample", [stage2.name, recipe.sampling, recipe.seed], draw)
+    scores = step(home, "evaluate", [samples.name], partial(ensembles.evaluate, store, samples))
+    run.log_metrics("scores", [(0, flat_metrics(*read_scores(scores / ensembles.SCORES)))])
+    run.log_artifact(scores, "evaluation")
+    registered = [stage2.name, recipe.tracking, run.run_id]
+    step(home, "register", registered, partial(register, recipe.tracking, run, stage1, stage2))
+    return scores
+
+
+def train(
+    recipe: Recipe, home: Path, run: tracking.Run, name: str, inputs: list[Path], make_stage: Callable[[], Stage]
+) -> Path:
+    """One stage as a step; its curve goes to the run while it trains, or at once if it was finished before."""
+    section = getattr(recipe, name)
+    numeric = [recipe.seed, recipe.grid, recipe.model, section, recipe.engine.workers, recipe.engine.precision]
+
+    def log(rows: list[dict[str, float]]) -> None:
+        logged = run.last_step(f"{name}/total")
+        run.log_metrics(name, [(int(row["step"]), row) for row in rows if row["step"] > logged])
+
+    def make(folder: Path) -> None:
+        config = {"recipe": recipe.model_dump(mode="json"), "training_ids": training_ids(open_store(inputs[0]))}
+        with following(folder, name, section.steps, log):
+            training.fit(make_stage, folder, name, recipe.engine, recipe.seed, config)
+
+    folder = step(home, name, [*(path.name for path in inputs), *numeric], make)
+    log(read_curve(folder))
+    run.log_artifact(folder, name)
+    return folder
+
+
+def register(names: TrackingConfig, run: tracking.Run, stage1: Path, stage2: Path, folder: Path) -> None:
+    """Put both exports into the registry as one model; `version.json` says which version it became."""
+    version = tracking.register_model(run, names.registered_model, {"stage1": stage1, "stage2": stage2})
+    (folder / "version.json").write_text(json.dumps({"name": names.registered_model, "version": version}) + "\n")
+
+
+def report(home: Path, scores: Path) -> None:
+    """The table of results, and the one command that opens MLflow."""
+    console = Console(width=120, highlight=False, soft_wrap=True)
+    states, systems = read_scores(scores / ensembles.SCORES)
+    console.print(state_table(states), ensemble_table(systems))
+    mlflow = Path(sys.executable).with_name("mlflow")
+    console.print("To see the run with its curves, pictures and models:")
+    console.print(f"  {mlflow} ui --backend-store-uri {tracking.tracking_uri(home)} --port 5000")
+
+
+@contextmanager
+def recorded(run: tracking.Run) -> Iterator[None]:
+    """Close the run as what the block's end makes it; whatever ended the block goes on."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        run.end("KILLED")
+        raise
+    except BaseException as error:
+        cause = refusal_in(error)
+        run.end("FAILED", str(cause) if cause else f"{type(error).__name__}: {str(error).splitlines()[:1]}")
+        raise
+    run.end("FINISHED")
+
+
+def refusal_in(error: BaseException) -> CryoFoundError | None:
+    """The CryoFoundError that a failure comes from, also from inside a Ray task; None for a fault of the program."""
+    if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        return refusal_in(error.cause)
+    if isinstance(error, CryoFoundError):
+        return error
+    return refusal_in(error.__cause__) if error.__cause__ else None
+
+
+def main() -> int:
+    """Exit code 0, or 1 with one line on stderr if the input is at fault."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--recipe", required=True, type=Path, help="YAML recipe, for example configs/pretrain/demo.yaml"
+    )
+    parser.add_argument("--home", type=Path, help="where everything is kept (default: $CRYOFOUND_HOME)")
+    given = parser.parse_args()
+    try:
+        run_recipe(given.recipe, (given.home or default_home()).resolve())
+    except (CryoFoundError, RayTaskError) as error:
+        refusal = refusal_in(error)
+        if refusal is None:
+            raise
+        print(f"error: {refusal}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def run_recipe(path: Path, home: Path) -> None:
+    """Read a recipe and run it as one MLflow run, also one that is refused."""
+    try:
+        recipe = load_recipe(path)
+    except CryoFoundError as error:
+        tracking.record_failure(home, TrackingConfig().experiment, path.stem, str(error))
+        raise
+    tags = {"recipe": digest(recipe), "git_revision": git_revision(Path.cwd()), "recipe_file": str(path)}
+    run = tracking.open_run(home, recipe.tracking.experiment, recipe.name, digest(recipe), tags)
+    run.log_params(tracking.recipe_params(recipe))
+    with recorded(run):
+        ray.init(logging_level="ERROR")  # the cluster of RAY_ADDRESS, which `ray job submit` sets
+        signal.signal(signal.SIGTERM, _stopped)  # after ray.init, which sets its own
+        scores = pretrain(recipe, home, run)
+    report(home, scores)
+
+
+def _stopped(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,49 @@
+"""What every step of a job shares: its folder named by the digest of its inputs, skipping, and fanning out."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+
+from cryofound.config import digest
+from cryofound.manifest import is_finished, publishing
+from cryofound.revision import git_revision
+from jobs.progress import bar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def step(home: Path, name: str, inputs: Sequence[object], make: Callable[[Path], None]) -> Path:
+    """The folder `<home>/<name>-<digest of inputs>`: found finished and skipped, or made by `make(partial folder)`.
+
+    An interrupted `make` is called again with the same partial folder, and may go on from what it finds there.
+    """
+    identity = digest(name, *inputs)
+    folder = Path(home) / f"{name}-{identity}"
+    if is_finished(folder):
+        print(f"step={name} digest={identity} skipped=finished", flush=True)
+        return folder
+    print(f"step={name} digest={identity} started", flush=True)
+    began = time.monotonic()
+    with publishing(folder, step=name, digest=identity, revision=git_revision(Path.cwd())) as partial:
+        make(partial)
+    print(f"step={name} digest={identity} finished seconds={time.monotonic() - began:.0f}", flush=True)
+    return folder
+
+
+def fan_out(name: str, function: Callable[[Item], Result], items: Sequence[Item], *, gpus: float = 0.0) -> list[Result]:
+    """`function(item)` for every item as Ray tasks of one CPU each; the results in order, with a line per finished one.
+
+    Raises what the first failing task raised.
+    """
+    task: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(function)
+    pending = {task.remote(item): row for row, item in enumerate(items)}
+    results: dict[int, Result] = {}
+    while pending:
+        ready, _ = ray.wait(list(pending), num_returns=1)
+        results[pending.pop(ready[0])] = ray.get(ready[0])
+        print(f"{name} {bar(len(results), len(items))}", flush=True)
+    return [results[row] for row in range(len(items))]

@@ -1,0 +1,135 @@
+"""One stage of training under Ray Train: workers, restarts after a death, progress, the exported weights."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer
+
+from cryofound import errors
+from cryofound.config import EngineConfig, Recipe
+from cryofound.ensemble.shards import ShardIndex
+from cryofound.ensemble.store import SHARDS, open_store
+from cryofound.errors import CryoFoundError
+from cryofound.training import checkpoints
+from cryofound.training.curve import append_row, cut_curve
+from cryofound.training.engine import Engine
+from cryofound.training.loop import Progress, Stage, train
+from cryofound.training.stage1 import Stage1, load_stage1
+from cryofound.training.stage2 import Stage2
+
+_CHECKPOINTS = "checkpoints"
+_REFUSAL = "error.json"
+_RAY = "ray"
+
+# Read by Ray Train in the driver and passed on to its actors: a death is seen within half a second, and little is said.
+_RAY_TRAIN = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
+def fit(
+    make_stage: Callable[[], Stage],
+    folder: Path,
+    name: str,
+    engine: EngineConfig,
+    seed: int,
+    export_config: dict[str, Any],
+) -> None:
+    """Train a stage to its end in `folder`, a folder that all workers share, going on from what an earlier try left.
+
+    Leaves model.safetensors, config.json and curve.jsonl (one JSON row per logged step). A worker that dies is started
+    again from the last checkpoint, up to `engine.max_failures` times. Raises the CryoFoundError of a worker as it is.
+    """
+    folder = Path(folder).resolve()
+    (folder / _REFUSAL).unlink(missing_ok=True)
+    os.environ.update({key: os.environ.get(key, value) for key, value in _RAY_TRAIN.items()})
+    resources = {"CPU": engine.cpus_per_worker}
+    if engine.gpus_per_worker:
+        resources["GPU"] = engine.gpus_per_worker
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "make_stage": make_stage,
+            "folder": str(folder),
+            "engine": engine.model_dump(),
+            "seed": seed,
+            "export_config": export_config,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=engine.workers, use_gpu=engine.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=str(folder / _RAY),
+            failure_config=ray.train.FailureConfig(max_failures=engine.max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    trainer.fit()
+    refusal = folder / _REFUSAL
+    if refusal.is_file():
+        told = json.loads(refusal.read_text())
+        raise getattr(errors, told["type"])(told["text"])
+    shutil.rmtree(folder / _CHECKPOINTS)  # pickles of DeepSpeed's, and of no use to a stage that is finished
+    shutil.rmtree(folder / _RAY)
+
+
+def make_stage1(recipe: Recipe, store: Path) -> Stage:
+    """Stage 1 over a system store."""
+    return Stage1(recipe, open_store(store), ShardIndex.open(store / SHARDS))
+
+
+def make_stage2(recipe: Recipe, store: Path, stage1: Path) -> Stage:
+    """Stage 2 over a system store and the VAE in the folder of a finished stage 1."""
+    systems = open_store(store)
+    return Stage2(recipe, systems, ShardIndex.open(store / SHARDS), load_stage1(stage1, recipe, systems))
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What every worker runs; a CryoFoundError is left for the driver, since a retry would only meet it again."""
+    try:
+        _train(config)
+    except CryoFoundError as error:
+        path = Path(config["folder"]) / _REFUSAL
+        written = path.with_suffix(f".{ray.train.get_context().get_world_rank()}")
+        written.write_text(json.dumps({"type": type(error).__name__, "text": str(error)}))
+        os.replace(written, path)
+
+
+def _train(config: dict[str, Any]) -> None:
+    settings = EngineConfig(**config["engine"])
+    folder = Path(config["folder"])
+    torch.set_num_threads(settings.threads)
+    if not torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and changes nothing that is read
+    stage: Stage = config["make_stage"]()
+    engine = Engine(stage.module(), settings, weight_decay=stage.weight_decay, gradient_clip=stage.gradient_clip)
+    first = engine.rank == 0
+    start_step = checkpoints.load_latest(folder / _CHECKPOINTS, engine, warn=partial(print, "warning:", flush=True))
+    if first:
+        cut_curve(folder, start_step)
+
+    def on_log(progress: Progress) -> None:
+        if first:
+            append_row(folder, progress)
+
+    def on_checkpoint(step: int) -> None:
+        checkpoints.save(folder / _CHECKPOINTS, step, engine, stage=stage.name)
+
+    train(engine, stage, start_step=start_step, seed=config["seed"], on_log=on_log, on_checkpoint=on_checkpoint)
+    with engine.whole() as module:
+        if first:
+            checkpoints.save_export(folder, stage.export(module), config["export_config"])

@@ -1,0 +1,44 @@
+"""A small real stage: a convolutional network with dropout learns to blur random maps."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+
+class ToyStage:
+    """Fits 6^3 maps. `seconds_per_step` makes room for a kill; a `learning_rate` of 1e30 ends in infinity."""
+
+    name = "toy"
+    checkpoint_every = 10
+    log_every = 5
+    warmup_steps = 5
+    weight_decay = 0.01
+    gradient_clip = 0.5
+    batch_size = 4
+
+    def __init__(self, steps: int = 60, learning_rate: float = 1e-2, seconds_per_step: float = 0.0):
+        self.steps, self.learning_rate, self.seconds_per_step = steps, learning_rate, seconds_per_step
+
+    def module(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            return nn.Sequential(
+                nn.Conv3d(1, 8, 3, padding=1), nn.GELU(), nn.Dropout(0.1), nn.Conv3d(8, 1, 3, padding=1)
+            )
+
+    def batch(self, step: int, rank: int, world: int) -> Tensor:
+        time.sleep(self.seconds_per_step)
+        whole = torch.randn(self.batch_size, 1, 6, 6, 6, generator=torch.Generator().manual_seed(step))
+        return whole[rank::world]
+
+    def losses(self, module: nn.Module, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        noise = torch.randn(batch.shape, generator=generator, device=batch.device)
+        target = nn.functional.avg_pool3d(batch, 3, stride=1, padding=1)
+        misfit = (module(batch + 0.1 * noise) - target).square().mean()
+        size = sum(weight.square().sum() for weight in module.parameters())
+        assert isinstance(size, Tensor)
+        return {"total": misfit + 1e-4 * size, "misfit": misfit}
+
+    def export(self, module: nn.Module) -> dict[str, Tensor]:
+        return {name: value.detach().float().cpu().contiguous() for name, value in module.state_dict().items()}
