@@ -1,0 +1,54 @@
+"""`python -m benchmarks NAME [--out DIR]`: run one benchmark, print its table, write DIR/NAME.json, log to MLflow.
+
+The run goes to MLFLOW_TRACKING_URI, else to a sqlite file in DIR. Exit code 0 says that the measurement was made;
+whether the wanted numbers were reached is in the table.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import calmodulin
+from benchmarks.outcome import Benchmark, outcome_table, write_outcome
+from cryofound import tracking
+from cryofound.config import digest
+from cryofound.errors import CryoFoundError
+from cryofound.revision import git_revision
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = {
+    name: Benchmark(partial(calmodulin.measure, name), calmodulin.LIMITS[name], calmodulin.FLOORS)
+    for name in calmodulin.RECIPES
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark that the command line names; 0, or 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run one benchmark.")
+    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "benchmarks", help="where NAME.json is written")
+    given = parser.parse_args(arguments)
+    benchmark, out = BENCHMARKS[given.name], given.out.resolve()
+    try:
+        metrics = benchmark.measure(out / given.name)
+    except CryoFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    Console(width=None if sys.stdout.isatty() else 100).print(outcome_table(given.name, benchmark, metrics))
+    path = out / f"{given.name}.json"
+    write_outcome(path, metrics)
+    revision = git_revision(ROOT)
+    identity = digest(given.name, revision, metrics)
+    run = tracking.open_run(out, "benchmarks", given.name, identity, {"revision": revision})
+    run.log_metrics(given.name, [(0, metrics)])
+    run.log_artifact(path)
+    run.end("FINISHED")
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
