@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
+from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from cryofound.config import Recipe
@@ -34,4 +34,4 @@ class ZeroShotModel(PythonModel):
         return ensembles
 
 
-mlflow.models.set_model(ZeroShotModel())
+set_model(ZeroShotModel())

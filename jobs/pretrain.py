@@ -7,9 +7,10 @@ Every step writes `<home>/<step>-<digest of its inputs>`; a finished one is skip
 
 import argparse
 import json
+import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -112,14 +113,14 @@ def refusal_in(error: BaseException) -> CryoFoundError | None:
     return refusal_in(error.__cause__) if error.__cause__ else None
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 1 with one line on stderr if the input is at fault."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--recipe", required=True, type=Path, help="YAML recipe, for example configs/pretrain/demo.yaml"
     )
     parser.add_argument("--home", type=Path, help="where everything is kept (default: $CRYOFOUND_HOME)")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
         run_recipe(given.recipe, (given.home or default_home()).resolve())
     except (CryoFoundError, RayTaskError) as error:
@@ -142,8 +143,9 @@ def run_recipe(path: Path, home: Path) -> None:
     run = tracking.open_run(home, recipe.tracking.experiment, recipe.name, digest(recipe), tags)
     run.log_params(tracking.recipe_params(recipe))
     with recorded(run):
-        ray.init(logging_level="ERROR")  # the cluster of RAY_ADDRESS, which `ray job submit` sets
-        signal.signal(signal.SIGTERM, _stopped)  # after ray.init, which sets its own
+        if not ray.is_initialized():
+            ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
+            signal.signal(signal.SIGTERM, _stopped)  # after ray.init, which sets its own
         scores = pretrain(recipe, home, run)
     report(home, scores)
 

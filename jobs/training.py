@@ -114,7 +114,8 @@ def _train(config: dict[str, Any]) -> None:
     torch.set_num_threads(settings.threads)
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and changes nothing that is read
+        # filling new memory costs time and changes nothing that is read; the module's class makes the name at run time
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     stage: Stage = config["make_stage"]()
     engine = Engine(stage.module(), settings, weight_decay=stage.weight_decay, gradient_clip=stage.gradient_clip)
     first = engine.rank == 0

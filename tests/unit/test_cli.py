@@ -1,0 +1,44 @@
+"""The `cryofound` command: what it prints and its exit codes."""
+
+from pathlib import Path
+
+import pytest
+
+from cryofound.cli import main
+
+
+def test_a_good_recipe_is_summed_up(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repository)
+    assert main(["recipe", "check", "configs/pretrain/demo.yaml"]) == 0
+    assert "recipe=demo" in capsys.readouterr().out
+
+
+def test_a_wrong_recipe_is_one_line_on_stderr_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("name: x\nentries: []\ncolour: red\n")
+    assert main(["recipe", "check", str(path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith(f"error: {path}: unknown key 'colour' (known here: name, ")
+
+
+def test_entries_that_match_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text(f"name: x\nentries: ['{tmp_path}/none/*.yaml']\n")
+    assert main(["recipe", "check", str(path)]) == 1
+    assert "no catalog entry matches" in capsys.readouterr().err
+
+
+def test_home_without_models_says_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "--home", str(tmp_path)]) == 0
+    assert "make pretrain" in capsys.readouterr().out
+
+
+def test_unknown_command_exits_with_2() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["bake"])

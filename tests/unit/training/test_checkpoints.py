@@ -1,0 +1,97 @@
+"""Checkpoints: a damaged one is never loaded, and there is always an older one to go back to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cryofound.config import EngineConfig
+from cryofound.errors import StoreError
+from cryofound.manifest import read_manifest, write_manifest
+from cryofound.training import checkpoints
+from cryofound.training.engine import Engine
+
+
+def engine_with(value: float) -> Engine:
+    module = nn.Linear(2, 2)
+    nn.init.constant_(module.weight, value)
+    nn.init.constant_(module.bias, value)
+    return Engine(module, EngineConfig(), weight_decay=0.0, gradient_clip=1.0)
+
+
+def value_of(engine: Engine) -> float:
+    assert isinstance(engine.module, nn.Linear)
+    return float(engine.module.weight.detach().unique())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three saves of which two are kept; the weights tell the step."""
+    for step in (10, 20, 30):
+        checkpoints.save(tmp_path, step, engine_with(step))
+    return tmp_path
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_loaded(folder: Path) -> None:
+    assert [path.name for path in checkpoints.found(folder)] == ["step-00000020", "step-00000030"]
+    engine = engine_with(0)
+    assert checkpoints.load_latest(folder, engine, pytest.fail) == 30
+    assert value_of(engine) == 30
+
+
+def test_empty_folder_starts_at_zero(tmp_path: Path) -> None:
+    engine = engine_with(7)
+    assert checkpoints.load_latest(tmp_path / "none", engine, pytest.fail) == 0
+    assert value_of(engine) == 7
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "file gone", "manifest cut"])
+def test_damaged_checkpoint_is_named_and_passed_over(folder: Path, damage: str) -> None:
+    newest = folder / "step-00000030"
+    weights = next((newest / "state").iterdir())
+    content = weights.read_bytes()
+    if damage == "truncated":
+        weights.write_bytes(content[: len(content) // 2])
+    elif damage == "one bit":
+        weights.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    elif damage == "file gone":
+        weights.unlink()
+    else:
+        (newest / "manifest.json").write_text("{")
+    warnings: list[str] = []
+    engine = engine_with(0)
+    assert checkpoints.load_latest(folder, engine, warnings.append) == 20
+    assert value_of(engine) == 20
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{newest}")
+
+
+def test_half_written_checkpoint_is_not_found(folder: Path) -> None:
+    (folder / "step-00000030").rename(folder / "step-00000040.partial")
+    (folder / "step-00000050").mkdir()
+    assert [path.name for path in checkpoints.found(folder)] == ["step-00000020"]
+
+
+def test_checkpoint_of_another_number_of_workers_is_refused_with_the_way_out(folder: Path) -> None:
+    newest = folder / "step-00000030"
+    facts = {key: value for key, value in read_manifest(newest).items() if key not in ("files", "schema_version")}
+    write_manifest(newest, **{**facts, "world": 4})
+    with pytest.raises(StoreError, match=r"step-00000030: written by 4 workers, this run has 1; set engine.workers back"):
+        checkpoints.load_latest(folder, engine_with(0), pytest.fail)
+
+
+def test_export_reads_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    weights = {"a.b": torch.arange(6.0).reshape(2, 3), "c": torch.tensor([1.5])}
+    checkpoints.save_export(tmp_path, weights, {"width": 3})
+    with pytest.raises(StoreError, match="never finished"):
+        checkpoints.load_export(tmp_path)
+    write_manifest(tmp_path)
+    loaded = checkpoints.load_export(tmp_path)
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    assert checkpoints.load_export_config(tmp_path) == {"width": 3}
+    path = tmp_path / checkpoints.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=r"model.safetensors: \d+ bytes, its manifest says \d+"):
+        checkpoints.load_export(tmp_path)
