@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from cryofound.catalog.entry import CatalogEntry, MapState, NormalModeState, Simulation, StateEntry, TrajectoryState
 from cryofound.catalog.loading import load_reference, load_state, source_file
+from cryofound.catalog.sources import is_changeable
 from cryofound.ensemble.system import State, System
 from cryofound.errors import CryoFoundError
 from cryofound.manifest import file_sha256
@@ -107,7 +108,9 @@ def _build(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) -
 def _build_state(
     entry: CatalogEntry, state: StateEntry, own: AtomicModel, placement: Placement, grid: Grid, cache: Path
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Truth (atom, 3), its mask (atom,), map (z, y, x) and resolution of one state; `own` is the reference as in its file."""
+    """Truth (atom, 3), its mask (atom,), map (z, y, x) and resolution of one state; `own` is the reference as in its
+    file.
+    """
     if isinstance(state, MapState):
         path = source_file(entry, state.source, state.file, cache)
         measured = read_map(path)
@@ -130,11 +133,32 @@ def _build_state(
 
 def provenance(entry: CatalogEntry, anchor: CatalogEntry, cache: Path) -> dict[str, Any]:
     """The entry as it was used, its anchor's name, and the checksum of every file that was read."""
+    return {
+        "entry": entry.model_dump(mode="json"),
+        "anchor": anchor.system_id,
+        "sha256": {_label(*place): file_sha256(source_file(entry, *place, cache)) for place in _files(entry)},
+    }
+
+
+def changeable_files(entry: CatalogEntry, cache: Path) -> dict[str, str]:
+    """Checksums of those files of an entry that its text does not pin down: a mirror's and a local folder's."""
+    return {
+        _label(*place): file_sha256(source_file(entry, *place, cache))
+        for place in _files(entry)
+        if is_changeable(entry.sources[place[0]])
+    }
+
+
+def _files(entry: CatalogEntry) -> list[tuple[str, str | None]]:
+    """(source, file) of every file that an entry names, once each."""
     named = [(entry.reference.source, entry.reference.file)]
     for state in entry.states:
         if not isinstance(state, NormalModeState):
             named.append((state.source, state.file))
         if isinstance(state, TrajectoryState):
             named.append((state.source, state.topology))
-    files = {f"{source}:{file or ''}": file_sha256(source_file(entry, source, file, cache)) for source, file in dict.fromkeys(named)}
-    return {"entry": entry.model_dump(mode="json"), "anchor": anchor.system_id, "sha256": files}
+    return list(dict.fromkeys(named))
+
+
+def _label(source: str, file: str | None) -> str:
+    return f"{source}:{file or ''}"

@@ -138,7 +138,9 @@ class CatalogEntry(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"state_id {', '.join(twice)} is used more than once")
-        used = [self.reference.source] + [state.source for state in self.states if not isinstance(state, NormalModeState)]
+        used = [self.reference.source] + [
+            state.source for state in self.states if not isinstance(state, NormalModeState)
+        ]
         unknown = sorted(set(used) - set(self.sources))
         if unknown:
             raise ValueError(f"source {', '.join(unknown)} is not among sources ({', '.join(self.sources)})")
@@ -153,7 +155,9 @@ def load_entry(path: Path) -> CatalogEntry:
     assert isinstance(entry, CatalogEntry)
     here = Path(path).resolve().parent
     sources = {
-        name: source.model_copy(update={"folder": str(here / source.folder)}) if isinstance(source, LocalSource) else source
+        name: source.model_copy(update={"folder": str(here / source.folder)})
+        if isinstance(source, LocalSource)
+        else source
         for name, source in entry.sources.items()
     }
     return entry.model_copy(update={"sources": sources})
@@ -173,7 +177,9 @@ def load_entries(patterns: Iterable[str]) -> list[CatalogEntry]:
             entry = load_entry(Path(path))
             known = found.get(entry.system_id)
             if known and Path(known[1]).resolve() != Path(path).resolve():
-                raise RecipeError(f"{path}: system_id {entry.system_id} is already that of {known[1]}; rename one of them")
+                raise RecipeError(
+                    f"{path}: system_id {entry.system_id} is already that of {known[1]}; rename one of them"
+                )
             found[entry.system_id] = entry, path
     entries = [found[name][0] for name in sorted(found)]
     for family in sorted({entry.family for entry in entries}):
@@ -186,7 +192,9 @@ def anchor_of(family: str, entries: Sequence[CatalogEntry]) -> CatalogEntry:
     members = sorted((entry for entry in entries if entry.family == family), key=lambda entry: entry.system_id)
     marked = [entry for entry in members if entry.anchor]
     if len(marked) > 1:
-        raise RecipeError(f"family {family}: {' and '.join(entry.system_id for entry in marked)} both say anchor; keep one")
+        raise RecipeError(
+            f"family {family}: {' and '.join(entry.system_id for entry in marked)} both say anchor; keep one"
+        )
     train = [entry for entry in members if entry.split == "train"]
     if not train:
         raise RecipeError(

@@ -27,7 +27,8 @@ def load_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
         if wrong:
             path = source_file(entry, entry.reference.source, entry.reference.file, cache)
             raise StructureError(
-                f"{path}: sequence of {entry.system_id} does not match: {wrong}; correct the entry's sequence or its reference"
+                f"{path}: sequence of {entry.system_id} does not match: {wrong}; "
+                "correct the entry's sequence or its reference"
             )
     return model
 
@@ -63,7 +64,9 @@ def source_file(entry: CatalogEntry, source: str, file: str | None, cache: Path)
         raise SourceError(f"{place}: source {source} of {entry.system_id} is one file; leave out file: {file}")
     path = place / file
     if not path.is_file():
-        raise SourceError(f"{path}: not in source {source} of {entry.system_id}; correct the entry's file or the source's members")
+        raise SourceError(
+            f"{path}: not in source {source} of {entry.system_id}; correct the entry's file or the source's members"
+        )
     return path
 
 

@@ -46,12 +46,17 @@ def fetch(source: PackageSource | PdbSource | LocalSource, cache: Path) -> Path:
             return _unpacked(source, Path(cache) / "packages")
 
 
+def is_changeable(source: PackageSource | PdbSource | LocalSource) -> bool:
+    """Whether the same entry may find another file tomorrow: in a local folder and in a mirror."""
+    return isinstance(source, LocalSource) or (isinstance(source, PdbSource) and bool(os.environ.get(MIRROR)))
+
+
 def _from_mirror(pdb_id: str, mirror: Path) -> Path:
     if not mirror.is_dir():
-        raise SourceError(f"{mirror}: no such folder; set {MIRROR} to a folder of structure files, or unset it to download")
-    wanted = [
-        pattern.format(id=pdb_id.lower()) + suffix for pattern in MIRROR_NAMES for suffix in ("", ".gz")
-    ]
+        raise SourceError(
+            f"{mirror}: no such folder; set {MIRROR} to a folder of structure files, or unset it to download"
+        )
+    wanted = [pattern.format(id=pdb_id.lower()) + suffix for pattern in MIRROR_NAMES for suffix in ("", ".gz")]
     found: dict[str, Path] = {}
     for path in sorted(mirror.rglob("*")):
         if path.name.lower() in wanted and path.is_file():
@@ -118,7 +123,9 @@ def _archive(source: PackageSource, folder: Path) -> Path:
         if archive is None:
             archive = _pip_download(source, kept)
     if file_sha256(archive) != source.sha256:
-        raise SourceError(f"{archive}: sha256 is {file_sha256(archive)}, the entry says {source.sha256}; delete it and run again")
+        raise SourceError(
+            f"{archive}: sha256 is {file_sha256(archive)}, the entry says {source.sha256}; delete it and run again"
+        )
     return archive
 
 
@@ -139,7 +146,9 @@ def _pip_download(source: PackageSource, kept: Path) -> Path:
         try:
             done = subprocess.run(attempt, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
         except subprocess.TimeoutExpired:
-            raise SourceError(f"{_named(source)}: pip took more than {PIP_SECONDS} s; check the package index") from None
+            raise SourceError(
+                f"{_named(source)}: pip took more than {PIP_SECONDS} s; check the package index"
+            ) from None
         if done.returncode == 0 or "HASHES" in done.stderr or "No matching distribution" in done.stderr:
             break
     files = sorted((aside / "files").glob("*"))
@@ -159,7 +168,8 @@ def _reason(stderr: str, source: PackageSource) -> str:
     if got:
         return f"the index serves a file with sha256 {got[0]}, the entry says {source.sha256}; check the entry's sha256"
     errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
-    return f"pip cannot download it ({errors[-1] if errors else 'no reason given'}); check the package index and the version"
+    reason = errors[-1] if errors else "no reason given"
+    return f"pip cannot download it ({reason}); check the package index and the version"
 
 
 def _unpack(archive: Path, patterns: tuple[str, ...], target: Path) -> None:
@@ -175,7 +185,9 @@ def _unpack(archive: Path, patterns: tuple[str, ...], target: Path) -> None:
             place.write_bytes(read())
             unpacked += 1
     if not unpacked:
-        raise SourceError(f"{archive}: no file matches {', '.join(patterns)}; correct the members of the entry's source")
+        raise SourceError(
+            f"{archive}: no file matches {', '.join(patterns)}; correct the members of the entry's source"
+        )
 
 
 def _members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -1,8 +1,8 @@
 """Training shards: tar files in WebDataset's layout, one sample per map, and an index that reads any sample of them.
 
 A sample is `<system_id>__<state_id>` with two members: `.npy` (the density, float32, z y x) and `.json` (what it is).
-The order of training is not in the files: `global_batch` gives the samples of a step as a function of numbers alone, so that
-any number of ranks reads the same global batches and a resumed run goes on exactly where it stopped.
+The order of training is not in the files: `global_batch` gives the samples of a step as a function of numbers alone,
+so that any number of ranks reads the same global batches and a resumed run goes on exactly where it stopped.
 """
 
 import io
@@ -99,7 +99,9 @@ def _samples(path: Path) -> list[Sample]:
         raise StoreError(f"{path}: damaged ({error}); delete the store and run again") from None
     for key, members in found.items():
         if set(members) != {"npy", "json"}:
-            raise StoreError(f"{path}: sample {key} has {sorted(members)}, not json and npy; delete the store and run again")
+            raise StoreError(
+                f"{path}: sample {key} has {sorted(members)}, not json and npy; delete the store and run again"
+            )
     return [Sample(key, path, members["npy"], members["json"]) for key, members in found.items()]
 
 

@@ -14,18 +14,21 @@ from cryofound.maps.density_map import Grid
 from cryofound.structure.atomic_model import AtomicModel
 
 SYSTEMS, SHARDS = "systems", "shards"
-SCHEMA = 1
+STORE_SCHEMA = 1
 STATES_PER_SHARD = 16
 
 
 def write_system(folder: Path, system: System, densities: np.ndarray, provenance: dict[str, Any]) -> None:
     """Publish a system and its maps (state, z, y, x) as the Zarr group `folder`; provenance is JSON-serialisable.
 
-    The group appears whole or not at all. One caller owns the whole group: two that write into one Zarr shard lose data.
+    The group appears whole or not at all. One caller owns the whole group: two that write into one Zarr shard lose
+    data.
     """
     expected = (len(system.states), *system.grid.shape_zyx)
     if densities.shape != expected:
-        raise StoreError(f"{folder}: maps have shape {densities.shape}, the system has {expected}; build the system again")
+        raise StoreError(
+            f"{folder}: maps have shape {densities.shape}, the system has {expected}; build the system again"
+        )
     with publishing(folder, kind="system", system_id=system.system_id) as partial:
         group = zarr.open_group(partial, mode="w", zarr_format=3)
         group.attrs.update(_attributes(system, provenance))
@@ -48,7 +51,7 @@ def write_system(folder: Path, system: System, densities: np.ndarray, provenance
 
 def _attributes(system: System, provenance: dict[str, Any]) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
+        "schema": STORE_SCHEMA,
         "system_id": system.system_id,
         "family": system.family,
         "split": system.split,
@@ -65,8 +68,10 @@ def read_system(folder: Path) -> System:
         raise StoreError(f"{folder}: not a finished system; delete the store and run again")
     group = zarr.open_group(folder, mode="r")
     facts: dict[str, Any] = dict(group.attrs)
-    if facts.get("schema") != SCHEMA:
-        raise StoreError(f"{folder}: schema {facts.get('schema')}, this program reads {SCHEMA}; delete it and run again")
+    if facts.get("schema") != STORE_SCHEMA:
+        raise StoreError(
+            f"{folder}: schema {facts.get('schema')}, this program reads {STORE_SCHEMA}; delete it and run again"
+        )
     arrays = {
         field.name: _read(group, f"reference/{field.name}") for field in fields(AtomicModel) if field.name != "chain_id"
     }

@@ -23,9 +23,9 @@ class State:
 class System:
     """One complex with its map series, in the canonical frame of its family.
 
-    family_position (residue,) float32: where each residue falls in the sequence of the family's anchor (inserts between).
-    truth_xyz (state, atom, 3) float32 angstrom: true atoms of each state where they are known, for evaluation only;
-    truth_mask (state, atom) bool says where.
+    family_position (residue,) float32: where each residue falls in the sequence of the family's anchor (inserts lie
+    between). truth_xyz (state, atom, 3) float32 angstrom: true atoms of each state where they are known, for
+    evaluation only; truth_mask (state, atom) bool says where.
     """
 
     system_id: str

@@ -7,7 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Grid:
-    """A cubic-voxel grid. `shape_zyx` voxels, `voxel_size` angstrom, `origin_xyz` centre of voxel (0, 0, 0) in angstrom."""
+    """A cubic-voxel grid.
+
+    `shape_zyx` voxels, `voxel_size` angstrom, `origin_xyz` centre of voxel (0, 0, 0) in angstrom.
+    """
 
     shape_zyx: tuple[int, int, int]
     voxel_size: float
@@ -17,7 +20,7 @@ class Grid:
     def centred(cls, box_size: int, voxel_size: float) -> "Grid":
         """The canonical grid: `box_size` voxels per edge, the middle of the box at the origin."""
         start = -0.5 * (box_size - 1) * voxel_size
-        return cls((box_size,) * 3, voxel_size, (start,) * 3)
+        return cls((box_size, box_size, box_size), voxel_size, (start, start, start))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ CUBIC_TOLERANCE = 1e-3
 def read_map(path: Path) -> DensityMap:
     """Read .mrc, .map or .ccp4, also .gz; values become float32 in (z, y, x) order, whatever order the file has.
 
-    The origin is that of the ORIGIN words if any is not zero, else of the NSTART words. Raises MapError if the file cannot
-    be read, holds no single map, has NaN or infinite values, or voxels that are not cubes.
+    The origin is that of the ORIGIN words if any is not zero, else of the NSTART words. Raises MapError if the file
+    cannot be read, holds no single map, has NaN or infinite values, or voxels that are not cubes.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,7 +37,8 @@ def read_map(path: Path) -> DensityMap:
         if any(order_xyz):
             raise MapError(f"{path}: axis order {order_xyz} is no permutation of 1, 2, 3; correct MAPC, MAPR and MAPS")
         order_xyz = [1, 2, 3]  # an old writer left them empty
-    # Array axis k holds the file's sections, rows, columns; section, row, column run along x, y or z as the header says.
+    # Array axis k holds the file's sections, rows, columns; section, row, column run along x, y or z as the header
+    # says.
     along = [order_xyz[2] - 1, order_xyz[1] - 1, order_xyz[0] - 1]
     values = np.transpose(data, [along.index(axis) for axis in (2, 1, 0)])
     voxel_size_xyz = _voxel_size(header, path)
@@ -59,15 +60,20 @@ def _voxel_size(header: np.recarray, path: Path) -> np.ndarray:
     sampling = np.array([int(header[name]) for name in ("mx", "my", "mz")])
     angles = np.array([float(header["cellb"][name]) for name in ("alpha", "beta", "gamma")])
     if (sampling <= 0).any() or (cell <= 0).any():
-        raise MapError(f"{path}: cell {cell.tolist()} A over {sampling.tolist()} voxels gives no voxel size; set the header's cell")
+        raise MapError(
+            f"{path}: cell {cell.tolist()} A over {sampling.tolist()} voxels gives no voxel size; set the header's cell"
+        )
     if angles.any() and np.abs(angles - 90).max() > 0.01:
-        raise MapError(f"{path}: cell angles are {angles.tolist()}, not 90 degrees; resample it to an orthogonal grid first")
+        raise MapError(
+            f"{path}: cell angles are {angles.tolist()}, not 90 degrees; resample it to an orthogonal grid first"
+        )
     size = cell / sampling
     if size.max() - size.min() > CUBIC_TOLERANCE * size.mean():
         axes = "xyz"
         low, high = int(size.argmin()), int(size.argmax())
         raise MapError(
-            f"{path}: voxel size {size[low]:.4g} A along {axes[low]}, {size[high]:.4g} A along {axes[high]}; resample it first"
+            f"{path}: voxel size {size[low]:.4g} A along {axes[low]}, {size[high]:.4g} A along {axes[high]}; "
+            "resample it first"
         )
     return size
 
@@ -79,5 +85,6 @@ def write_map(path: Path, density: DensityMap) -> None:
     with mrcfile.new(aside, overwrite=True) as file:
         file.set_data(np.ascontiguousarray(density.values_zyx, dtype=np.float32))
         file.voxel_size = density.grid.voxel_size
+        assert file.header is not None  # a new file has one
         file.header.origin = density.grid.origin_xyz
     os.replace(aside, path)

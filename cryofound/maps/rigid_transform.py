@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RigidTransform:
-    """x -> rotation x + shift. rotation (3, 3) proper orthogonal, shift (3,) angstrom, both float64, Cartesian x, y, z."""
+    """x -> rotation x + shift, both float64, Cartesian: rotation (3, 3) proper orthogonal, shift (3,) angstrom."""
 
     rotation: np.ndarray
     shift: np.ndarray

@@ -1,9 +1,9 @@
 """The canonical frame of a family, and how references and states are brought into it.
 
-The anchor's reference is centred on the origin. Its core, the part that moves least between the states that training may
-see, is the core of the whole family: every other reference is superposed on the anchor by its residues, and every state on
-its own reference. One core for all, because a hinge has two sides: were the fixed side chosen system by system, the same
-motion would be written down as two different displacement fields.
+The anchor's reference is centred on the origin. Its core, the part that moves least between the states that training
+may see, is the core of the whole family: every other reference is superposed on the anchor by its residues, and every
+state on its own reference. One core for all, because a hinge has two sides: were the fixed side chosen system by
+system, the same motion would be written down as two different displacement fields.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ class FamilyFrame:
 class Placement:
     """A reference in the canonical frame.
 
-    transform brings its file's frame here; family_position (residue,) float32 in the anchor's sequence; core (residue,) bool.
+    transform brings its file's frame here; family_position (residue,) float32 in the anchor's sequence; core
+    (residue,) bool.
     """
 
     reference: AtomicModel
@@ -75,8 +76,8 @@ def place_reference(reference: AtomicModel, frame: FamilyFrame) -> Placement:
     core_pairs = pairs[frame.core[pairs[:, 0]]]
     if len(core_pairs) < MIN_CORE:
         raise StructureError(
-            f"{len(core_pairs)} residues align with the {frame.core.sum()} of the family's core, {MIN_CORE} are needed; "
-            "is this the right family?"
+            f"{len(core_pairs)} residues align with the {frame.core.sum()} of the family's core, "
+            f"{MIN_CORE} are needed; is this the right family?"
         )
     fit = superpose_core(reference.ca_xyz()[core_pairs[:, 1]], frame.anchor.ca_xyz()[core_pairs[:, 0]])
     core = np.zeros(reference.n_residues, dtype=bool)
@@ -92,23 +93,23 @@ def place_reference(reference: AtomicModel, frame: FamilyFrame) -> Placement:
 def place_state(state: AtomicModel, placement: Placement) -> tuple[AtomicModel, np.ndarray, np.ndarray]:
     """Superpose a state on its reference by the core.
 
-    Returns the state in the canonical frame, its positions at the reference's atoms (atom, 3) float32 (where an atom is not
-    in the state: the reference's own position) and (atom,) bool that says which atoms are.
+    Returns the state in the canonical frame, its positions at the reference's atoms (atom, 3) float32 (where an atom
+    is not in the state: the reference's own position) and (atom,) bool that says which atoms are.
     """
     reference = placement.reference
     pairs = matched_residues(reference, state)
     core_pairs = pairs[placement.core[pairs[:, 0]]]
     if len(core_pairs) < MIN_CORE:
-        raise StructureError(f"{len(core_pairs)} residues of the state align with the reference's core, {MIN_CORE} are needed")
+        raise StructureError(
+            f"{len(core_pairs)} residues of the state align with the reference's core, {MIN_CORE} are needed"
+        )
     transform = superpose(state.ca_xyz()[core_pairs[:, 1]], reference.ca_xyz()[core_pairs[:, 0]])
     moved = state.moved(transform.apply(state.positions_xyz))
     return moved, *truth_of(moved, reference, pairs)
 
 
-def truth_of(
-    state: AtomicModel, reference: AtomicModel, pairs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of a placed state at the reference's atoms, and which of them it has; residue rows `pairs` correspond."""
+def truth_of(state: AtomicModel, reference: AtomicModel, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of a placed state at the reference's atoms, and which of them it has; `pairs` are residue rows."""
     atoms = matched_atoms(reference, state, pairs)
     truth = reference.positions_xyz.astype(np.float32).copy()
     truth[atoms[:, 0]] = state.positions_xyz[atoms[:, 1]]
@@ -118,14 +119,14 @@ def truth_of(
 
 
 def check_inside(positions_xyz: np.ndarray, grid: Grid, what: str) -> None:
-    """Raise MapError if an atom (..., 3) is nearer than MARGIN_VOXELS to the edge of a cubic grid centred on the origin."""
+    """Raise MapError if an atom (..., 3) comes nearer than MARGIN_VOXELS to the edge of a canonical grid."""
     reach = float(np.abs(positions_xyz).max()) + MARGIN_VOXELS * grid.voxel_size
     voxels = grid.shape_zyx[0]
     if reach > 0.5 * voxels * grid.voxel_size:
         needed = int(np.ceil(2 * reach / grid.voxel_size / 8)) * 8
         raise MapError(
-            f"{what}: box of {voxels} voxels of {grid.voxel_size} A ({voxels * grid.voxel_size:.0f} A) is smaller than the "
-            f"protein, which needs {2 * reach:.0f} A; set grid.box_size to {needed}"
+            f"{what}: box of {voxels} voxels of {grid.voxel_size} A ({voxels * grid.voxel_size:.0f} A) is smaller "
+            f"than the protein, which needs {2 * reach:.0f} A; set grid.box_size to {needed}"
         )
 
 

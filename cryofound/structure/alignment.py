@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-import biotite.sequence as seq
-import biotite.sequence.align as align
 import numpy as np
+from biotite.sequence import ProteinSequence
+from biotite.sequence.align import SubstitutionMatrix
+from biotite.sequence.align.pairwise import align_optimal
 
 from cryofound.errors import StructureError
 from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.structure.atomic_model import RESIDUE_TYPES, AtomicModel
+from cryofound.structure.atomic_model import AtomicModel
 
 ONE_LETTER = "ARNDCQEGHILKMFPSTWYVX"
 GAP_PENALTY = (-11, -1)  # opening, extending: NCBI's for BLOSUM62
@@ -29,16 +30,19 @@ def align_sequences(first: str, second: str) -> np.ndarray:
 
     Global alignment with BLOSUM62 and free end gaps (Needleman and Wunsch; Gotoh for affine gaps).
     """
-    matrix = align.SubstitutionMatrix.std_protein_matrix()
-    best = align.align_optimal(
-        seq.ProteinSequence(first), seq.ProteinSequence(second), matrix, gap_penalty=GAP_PENALTY,
+    matrix = SubstitutionMatrix.std_protein_matrix()
+    best = align_optimal(
+        ProteinSequence(first), ProteinSequence(second), matrix, gap_penalty=GAP_PENALTY,
         terminal_penalty=False, max_number=1,
     )[0]  # fmt: skip
     return best.trace[(best.trace >= 0).all(1)]
 
 
 def matched_residues(first: AtomicModel, second: AtomicModel) -> np.ndarray:
-    """(pair, 2) residue rows of two models that correspond by sequence; raises StructureError if fewer than MIN_CORE."""
+    """(pair, 2) residue rows of two models that correspond by sequence.
+
+    Raises StructureError if there are fewer than MIN_CORE.
+    """
     pairs = align_sequences(sequence_of(first), sequence_of(second))
     if len(pairs) < MIN_CORE:
         raise StructureError(
@@ -51,7 +55,9 @@ def matched_residues(first: AtomicModel, second: AtomicModel) -> np.ndarray:
 def matched_atoms(first: AtomicModel, second: AtomicModel, pairs: np.ndarray) -> np.ndarray:
     """(pair, 2) atom rows: atoms of the same name in matched residues (residue rows `pairs`), in order of the first."""
     partner = dict(pairs.tolist())
-    rows = {key: row for row, key in enumerate(zip(second.residue_index.tolist(), second.atom_name.tolist(), strict=True))}
+    rows = {
+        key: row for row, key in enumerate(zip(second.residue_index.tolist(), second.atom_name.tolist(), strict=True))
+    }
     found = [
         (row, rows[partner[residue], name])
         for row, (residue, name) in enumerate(zip(first.residue_index.tolist(), first.atom_name.tolist(), strict=True))
@@ -61,7 +67,10 @@ def matched_atoms(first: AtomicModel, second: AtomicModel, pairs: np.ndarray) ->
 
 
 def superpose(mobile_xyz: np.ndarray, fixed_xyz: np.ndarray) -> RigidTransform:
-    """The transform that brings mobile (atom, 3) closest to fixed (atom, 3) (Kabsch 1976, doi:10.1107/S0567739476001873)."""
+    """The transform that brings mobile (atom, 3) closest to fixed (atom, 3).
+
+    Kabsch 1976, doi:10.1107/S0567739476001873.
+    """
     mobile, fixed = np.asarray(mobile_xyz, dtype=np.float64), np.asarray(fixed_xyz, dtype=np.float64)
     mobile_centre, fixed_centre = mobile.mean(0), fixed.mean(0)
     left, _, right = np.linalg.svd((mobile - mobile_centre).T @ (fixed - fixed_centre))
@@ -106,21 +115,22 @@ def superpose_core(mobile_xyz: np.ndarray, fixed_xyz: np.ndarray) -> CoreFit:
 def rigid_core(states_xyz: np.ndarray, fixed_xyz: np.ndarray) -> np.ndarray:
     """(atom,) bool: the largest part of `fixed` (atom, 3) that stays rigid in all of the states (state, atom, 3).
 
-    Least trimmed squares: from every window of CORE_WINDOW consecutive atoms as a start, superpose by the chosen atoms and
-    choose the half that deviates least, until the choice is stable; the best half wins, and what deviates no more than
-    OUTLIER_FACTOR times as much (at least CORE_FLOOR angstrom) joins it.
+    Least trimmed squares: from every window of CORE_WINDOW consecutive atoms as a start, superpose by the chosen atoms
+    and choose the half that deviates least, until the choice is stable; the best half wins, and what deviates no more
+    than OUTLIER_FACTOR times as much (at least CORE_FLOOR angstrom) joins it.
     """
     fixed = np.asarray(fixed_xyz, dtype=np.float64)
     half = max(len(fixed) // 2, min(MIN_CORE, len(fixed)))
     best: tuple[float, np.ndarray] | None = None
     for start in range(0, max(len(fixed) - CORE_WINDOW, 0) + 1, CORE_WINDOW // 3):
         chosen = np.arange(start, min(start + CORE_WINDOW, len(fixed)))
+        deviation = _deviation(states_xyz, fixed, chosen)
         for _ in range(CORE_ITERATIONS):
-            deviation = _deviation(states_xyz, fixed, chosen)
             closest = np.sort(np.argsort(deviation, kind="stable")[:half])
             if np.array_equal(closest, chosen):
                 break
             chosen = closest
+            deviation = _deviation(states_xyz, fixed, chosen)
         spread = float(np.sqrt((np.sort(deviation)[:half] ** 2).mean()))
         if best is None or spread < best[0]:
             best = spread, deviation

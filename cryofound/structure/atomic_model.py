@@ -1,12 +1,15 @@
 """One protein model as flat arrays, in the one vocabulary that the networks and the physics share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-RESIDUE_TYPES = ("ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL UNK").split()
-ELEMENTS = ("C N O S P SE X").split()
-ATOM_NAMES = (
+RESIDUE_TYPES: Sequence[str] = (
+    "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL UNK"
+).split()
+ELEMENTS: Sequence[str] = ("C N O S P SE X").split()
+ATOM_NAMES: Sequence[str] = (
     "N CA C O CB CG CG1 CG2 CD CD1 CD2 CE CE1 CE2 CE3 CZ CZ2 CZ3 CH2 "
     "ND1 ND2 NE NE1 NE2 NH1 NH2 NZ OD1 OD2 OE1 OE2 OG OG1 OH SD SG OXT OTHER"
 ).split()
@@ -18,8 +21,8 @@ ATOMIC_NUMBERS = {"C": 6, "N": 7, "O": 8, "S": 16, "P": 15, "SE": 34, "X": 6}
 class AtomicModel:
     """Heavy atoms of one or more protein chains.
 
-    positions_xyz (atom, 3) float32 angstrom; atom_name (atom,) index into ATOM_NAMES; element (atom,) index into ELEMENTS;
-    residue_index (atom,) row of the residue arrays; residue_type (residue,) index into RESIDUE_TYPES;
+    positions_xyz (atom, 3) float32 angstrom; atom_name (atom,) index into ATOM_NAMES; element (atom,) index into
+    ELEMENTS; residue_index (atom,) row of the residue arrays; residue_type (residue,) index into RESIDUE_TYPES;
     residue_number (residue,) author numbering; chain_id (residue,) str.
     Atoms are grouped by residue in chain order; every residue has N, CA, C and O.
     """

@@ -18,8 +18,8 @@ prody.confProDy(verbosity="none")
 def normal_modes(model: AtomicModel, n_modes: int) -> tuple[np.ndarray, np.ndarray]:
     """The lowest non-trivial modes of the CA network (ProDy's defaults: cutoff 15 A, spring constant 1).
 
-    Returns eigenvalues (mode,) float64 and shapes (mode, residue, 3) float64 of unit norm. A mode's sign is arbitrary; here
-    the component of largest size is positive.
+    Returns eigenvalues (mode,) float64 and shapes (mode, residue, 3) float64 of unit norm. A mode's sign is arbitrary;
+    here the component of largest size is positive.
     """
     network = prody.ANM("reference")
     network.buildHessian(model.ca_xyz().astype(np.float64))
@@ -29,33 +29,23 @@ def normal_modes(model: AtomicModel, n_modes: int) -> tuple[np.ndarray, np.ndarr
     # Solved here and not by ProDy, whose solver hands scipy an argument that newer versions have dropped.
     eigenvalues, vectors = eigh(network.getHessian(), subset_by_index=[0, RIGID_MOTIONS + n_modes - 1])
     if eigenvalues[RIGID_MOTIONS] < ZERO:
-        raise StructureError("parts of the model are farther apart than the network reaches (15 A); give one compact chain")
+        raise StructureError(
+            "parts of the model are farther apart than the network reaches (15 A); give one compact chain"
+        )
     shapes = vectors[:, RIGID_MOTIONS:].T
     largest = shapes[np.arange(n_modes), np.abs(shapes).argmax(1)]
     return eigenvalues[RIGID_MOTIONS:], (shapes * np.sign(largest)[:, None]).reshape(n_modes, -1, 3)
 
 
 def mode_states(model: AtomicModel, mode: int = 1, rmsd: float = 3.46) -> np.ndarray:
-    """(2, atom, 3) float32 angstrom: the reference moved along mode number `mode` (from 1), first forwards, then backwards.
+    """(2, atom, 3) float32 angstrom: the reference moved along mode number `mode` (from 1), forwards and backwards.
 
     Every atom moves with its residue's CA. Each amplitude is such that the RMSD over all atoms to the reference, after
     superposition, is `rmsd` angstrom.
     """
     shape = normal_modes(model, mode)[1][mode - 1][model.residue_index]
-    start = model.positions_xyz.astype(np.float64)
-    unit = shape / np.sqrt((shape**2).sum(1).mean())
-
-    def excess(amplitude: float, sign: float) -> float:
-        return rmsd_superposed(start + sign * amplitude * unit, start) - rmsd
-
-    ends = []
-    for sign in (1.0, -1.0):
-        # Superposition can only lessen the RMSD, so the amplitude is at least `rmsd`.
-        if excess(4 * rmsd, sign) < 0:
-            raise StructureError(f"mode {mode} does not reach {rmsd} A from the reference; choose a smaller rmsd")
-        amplitude = brentq(excess, rmsd, 4 * rmsd, args=(sign,), xtol=1e-6) if excess(rmsd, sign) < 0 else rmsd
-        ends.append(start + sign * amplitude * unit)
-    return np.stack(ends).astype(np.float32)
+    ends = [_moved(model, sign * shape[None], rmsd) for sign in (1, -1)]
+    return np.concatenate(ends).astype(np.float32)
 
 
 def sample_modes(model: AtomicModel, n: int, n_modes: int, rmsd: float, seed: int) -> np.ndarray:
@@ -67,12 +57,23 @@ def sample_modes(model: AtomicModel, n: int, n_modes: int, rmsd: float, seed: in
     eigenvalues, shapes = normal_modes(model, n_modes)
     weights = np.random.default_rng(seed).standard_normal((n, n_modes)) / np.sqrt(eigenvalues)
     moves = np.einsum("nm,mrx->nrx", weights, shapes)[:, model.residue_index]
-    moves /= np.sqrt((moves**2).sum(2).mean(1)).mean()
+    samples = _moved(model, moves, rmsd)
+    return np.stack([superpose(each, model.positions_xyz).apply(each) for each in samples]).astype(np.float32)
+
+
+def _moved(model: AtomicModel, moves: np.ndarray, rmsd: float) -> np.ndarray:
+    """(move, atom, 3) float64: the model after each of the moves (move, atom, 3), all of them scaled by one factor.
+
+    The factor is such that the mean RMSD to the model, after superposition, is `rmsd` angstrom.
+    """
     start = model.positions_xyz.astype(np.float64)
+    unit = moves / np.sqrt((moves**2).sum(2).mean(1)).mean()
 
     def excess(amplitude: float) -> float:
-        return float(np.mean([rmsd_superposed(start + amplitude * move, start) for move in moves])) - rmsd
+        return float(np.mean([rmsd_superposed(start + amplitude * move, start) for move in unit])) - rmsd
 
-    amplitude = brentq(excess, 0.5 * rmsd, 4 * rmsd, xtol=1e-4)
-    samples = [start + amplitude * move for move in moves]
-    return np.stack([superpose(sample, start).apply(sample) for sample in samples]).astype(np.float32)
+    # Superposition only lessens an RMSD, so `rmsd` itself may be too small; a straight move grows without end.
+    upper = 2 * rmsd
+    while excess(upper) < 0:
+        upper *= 2
+    return start + np.asarray(brentq(excess, 0.5 * rmsd, upper, xtol=1e-6)) * unit

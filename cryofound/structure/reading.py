@@ -1,5 +1,6 @@
 """Atomic models from files: PDB, mmCIF and MMTF structures (plain or gzipped) and frames of DCD trajectories."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,14 +15,15 @@ SIDE_CHAINS = {
     "GLN": "CB CG CD OE1 NE2", "GLU": "CB CG CD OE1 OE2", "GLY": "", "HIS": "CB CG ND1 CD2 CE1 NE2",
     "ILE": "CB CG1 CG2 CD1", "LEU": "CB CG CD1 CD2", "LYS": "CB CG CD CE NZ", "MET": "CB CG SD CE",
     "PHE": "CB CG CD1 CD2 CE1 CE2 CZ", "PRO": "CB CG CD", "SER": "CB OG", "THR": "CB OG1 CG2",
-    "TRP": "CB CG CD1 CD2 NE1 CE2 CE3 CZ2 CZ3 CH2", "TYR": "CB CG CD1 CD2 CE1 CE2 CZ OH", "VAL": "CB CG1 CG2", "UNK": "CB",
+    "TRP": "CB CG CD1 CD2 NE1 CE2 CE3 CZ2 CZ3 CH2", "TYR": "CB CG CD1 CD2 CE1 CE2 CZ OH", "VAL": "CB CG1 CG2",
+    "UNK": "CB",
 }  # fmt: skip
 # Force fields name protonation states; gemmi's table of residues does not know these names.
 FORCE_FIELD_RESIDUES = {
     "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS", "CYX": "CYS", "LSN": "LYS",
     "ASH": "ASP", "ASPP": "ASP", "GLH": "GLU", "GLUP": "GLU",
 }  # fmt: skip
-ATOM_ALIASES = {("ILE", "CD"): "CD1", ("MET", "SE"): "SD"}
+ATOM_ALIASES: dict[tuple[str, str], str] = {("ILE", "CD"): "CD1", ("MET", "SE"): "SD"}
 TERMINAL_OXYGENS = {"OT1": "O", "OT2": "OXT", "O1": "O", "O2": "OXT"}
 MAX_INCOMPLETE = 0.05
 
@@ -31,9 +33,10 @@ def read_model(
 ) -> AtomicModel:
     """Heavy atoms of one protein chain: the named one, or the longest.
 
-    Of alternative conformations the first is taken; hydrogens, waters and ligands are left out, modified residues become
-    their parent (MSE is MET) and keep the atoms they share with it. `model` counts from 0 in file order; `residues` keeps
-    author numbers first..last only. Residues without N, CA, C or O at the ends of the chain are left out.
+    Of alternative conformations the first is taken; hydrogens, waters and ligands are left out, modified residues
+    become their parent (MSE is MET) and keep the atoms they share with it. `model` counts from 0 in file order;
+    `residues` keeps author numbers first..last only. Residues without N, CA, C or O at the ends of the chain are left
+    out.
 
     Raises StructureError if the file cannot be read, the chain or model is not there, or backbone atoms are missing.
     """
@@ -74,7 +77,9 @@ def _dcd(path: Path, atoms: int, topology: Path) -> np.ndarray:
         position += length + 8
     found = int(np.frombuffer(records[1], order + "i4", 1)[0])
     if found != atoms:
-        raise StructureError(f"{path}: {found} atoms per frame, topology {topology} has {atoms}; give the topology it was run with")
+        raise StructureError(
+            f"{path}: {found} atoms per frame, topology {topology} has {atoms}; give the topology it was run with"
+        )
     cell = 56 if header[10] else 0
     frame_bytes = cell + 3 * (4 * atoms + 8)
     # The count in the header is not trusted: a run that was stopped early claims more frames than it wrote.
@@ -138,7 +143,9 @@ def _mmtf_residue(data, kind: dict, group: int, rows: Iterable[int]) -> gemmi.Re
         atom = gemmi.Atom()
         atom.name, atom.element = name, gemmi.Element(element)
         atom.altloc = data.alt_loc_list[row] or "\0"
-        atom.pos = gemmi.Position(*(float(axis[row]) for axis in (data.x_coord_list, data.y_coord_list, data.z_coord_list)))
+        atom.pos = gemmi.Position(
+            *(float(axis[row]) for axis in (data.x_coord_list, data.y_coord_list, data.z_coord_list))
+        )
         residue.add_atom(atom)
     return residue
 
@@ -153,7 +160,8 @@ def _select(
     structure.remove_alternative_conformations()
     polymers = {each.name: _protein(each) for each in structure[0]}
     name = _choose_chain(polymers, chain, path)
-    kept = [residue for residue in polymers[name] if residues is None or residues[0] <= residue.seqid.num <= residues[1]]
+    first, last = residues or (-math.inf, math.inf)
+    kept = [residue for residue in polymers[name] if first <= (residue.seqid.num or 0) <= last]
     if not kept:
         raise StructureError(f"{path}: chain {name or 'A'}: no residue within {residues}; correct the entry's residues")
     return _flatten(_complete(kept, path, name or "A"), name or "A")
@@ -192,10 +200,11 @@ def _complete(residues: list[gemmi.Residue], path: Path, chain: str) -> list[gem
     lacking = len(residues) - len(whole)
     first, last = (whole[0], whole[-1]) if whole else (0, len(residues) - 1)
     inner = [row for row in range(first, last + 1) if missing[row]]
-    if inner or lacking > max(1.0, MAX_INCOMPLETE * len(residues)):
+    if inner or lacking > max(2.0, MAX_INCOMPLETE * len(residues)):
         named = inner or [row for row, names in enumerate(missing) if names]
         listed = "; ".join(
-            f"residue {residues[row].seqid.num} {residues[row].name} lacks {', '.join(missing[row])}" for row in named[:3]
+            f"residue {residues[row].seqid.num} {residues[row].name} lacks {', '.join(missing[row])}"
+            for row in named[:3]
         )
         more = f"; {len(named) - 3} more" if len(named) > 3 else ""
         raise StructureError(f"{path}: chain {chain}: {listed}{more}; name a chain whose backbone is whole")
@@ -224,7 +233,7 @@ def _flatten(residues: list[gemmi.Residue], chain: str) -> tuple[AtomicModel, np
         for name in sorted(atoms, key=ATOM_NAMES.index):
             positions.append(atoms[name].pos.tolist())
             names.append(ATOM_NAMES.index(name))
-            # Elements follow from the names of amino-acid atoms; the file's column may be empty or wrong (CA as calcium).
+            # The names of amino-acid atoms begin with their element; the file's column may be empty or wrong.
             elements.append(ELEMENTS.index(name[0]))
             index.append(number)
             rows.append(atoms[name].serial)
