@@ -1,11 +1,11 @@
 """What MLflow loads from the registry: this text, and the two exports beside it. Nothing is pickled."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from pydantic import BaseModel
 
 from cryofound.config import Recipe
 from cryofound.ensemble.store import read_system, system_folder
@@ -13,8 +13,16 @@ from cryofound.sampling.zero_shot import FlowModel, load_flow_model, sample_syst
 from cryofound.training.checkpoints import load_export_config
 
 
+class Request(BaseModel):
+    """One ensemble to draw: a system of a store folder, in the canonical frame of its family."""
+
+    store: str
+    system_id: str
+    seed: int = 0
+
+
 class ZeroShotModel(PythonModel):
-    """Rows of (store folder, system id, seed) in, ensembles out."""
+    """Requests in, ensembles out."""
 
     model: FlowModel
 
@@ -25,13 +33,12 @@ class ZeroShotModel(PythonModel):
         recipe = Recipe.model_validate(config["recipe"])
         self.model = load_flow_model(recipe, config["training_ids"], stage1, stage2)
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """For each row with columns `store`, `system_id` and `seed` an array (sample, atom, 3) float32, angstrom."""
-        ensembles: list[np.ndarray] = []
-        for row in model_input.to_dict("records"):
-            system = read_system(system_folder(Path(row["store"]), row["system_id"]))
-            ensembles.append(sample_system(self.model, system, int(row["seed"])))
-        return ensembles
+    def predict(self, context: PythonModelContext, model_input: list[Request]) -> list[np.ndarray]:
+        """For each request an array (sample, atom, 3) float32, angstrom."""
+        return [
+            sample_system(self.model, read_system(system_folder(Path(each.store), each.system_id)), each.seed)
+            for each in model_input
+        ]
 
 
 set_model(ZeroShotModel())

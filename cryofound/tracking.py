@@ -26,7 +26,6 @@ from cryofound.config import Recipe, digest
 _PARAMS_PER_CALL = 100
 _METRICS_PER_CALL = 1000
 _MODEL_CODE = Path(__file__).with_name("registered_model.py")
-ALIAS = "latest"
 
 
 def tracking_uri(home: Path) -> str:
@@ -125,9 +124,10 @@ def recipe_params(recipe: Recipe) -> dict[str, Any]:
 
 
 def register_model(run: Run, name: str, folders: Mapping[str, Path]) -> int:
-    """Register folders of safetensors and JSON as a new version of `name` with the alias `latest`; its number.
+    """Register folders of safetensors and JSON as a new version of `name`; its number.
 
-    MLflow keeps the source text of registered_model.py and the files: no pickles.
+    MLflow keeps the source text of registered_model.py and the files: no pickles. The alias `latest` need not be set:
+    MLflow reserves it for the highest version (`models:/<name>@latest`).
     """
     mlflow.set_tracking_uri(run.uri)
     mlflow.set_registry_uri(run.uri)
@@ -141,10 +141,8 @@ def register_model(run: Run, name: str, folders: Mapping[str, Path]) -> int:
         )
     client = MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
     client.update_run(run.run_id, status="RUNNING")  # leaving start_run closed it
-    version = info.registered_model_version
-    assert version is not None  # log_model was given a name to register
-    client.set_registered_model_alias(name, ALIAS, str(version))
-    return int(version)
+    assert info.registered_model_version is not None  # log_model was given a name to register
+    return int(info.registered_model_version)
 
 
 def registered_models(home: Path) -> list[dict[str, str]]:
@@ -154,16 +152,15 @@ def registered_models(home: Path) -> list[dict[str, str]]:
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     rows = []
     for model in client.search_registered_models():
-        aliases: dict[str, list[str]] = {}
-        for alias, version in model.aliases.items():
-            aliases.setdefault(str(version), []).append(alias)
+        aliases = {"latest": client.get_model_version_by_alias(model.name, "latest").version} | model.aliases
         for version in client.search_model_versions(f"name='{model.name}'"):
+            number = int(version.version)
             made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(version.creation_timestamp / 1000))
             rows.append(
                 {
                     "name": model.name,
-                    "version": str(version.version),
-                    "aliases": ",".join(aliases.get(str(version.version), [])),
+                    "version": str(number),
+                    "aliases": ", ".join(alias for alias, other in aliases.items() if int(other) == number),
                     "run_id": str(version.run_id),
                     "made": made,
                 }

@@ -35,7 +35,12 @@ _LEFT_BEHIND = 70
 _START_SECONDS = 90.0
 _OBJECT_STORE_BYTES = 512 * 2**20
 # What the `ray job submit` command says about itself, next to the log of the job.
-_CLI_CHATTER = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s+(INFO|SUCC) (cli|sdk|dashboard_sdk|job_manager|packaging)\.py")
+_CLI = r"^\d{4}-\d\d-\d\d [\d:,]+\s+"
+_CHATTER = re.compile(
+    _CLI + r"(INFO|SUCC|WARNING) (cli|sdk|dashboard_sdk|job_manager|working_dir|packaging)\.py|Running entrypoint for"
+)
+# From here on it repeats the end of the log.
+_FAILED = re.compile(_CLI + r"ERR cli\.py")
 
 
 class LocalCluster:
@@ -186,8 +191,10 @@ def submit(
     )
     assert cli.stdout is not None
     try:
+        failed = False
         for line in cli.stdout:
-            if not _CLI_CHATTER.match(line) and not line.startswith("Running entrypoint for job"):
+            failed = failed or bool(_FAILED.match(line))
+            if not failed and not _CHATTER.match(line):
                 print(line, end="", flush=True)
         code = cli.wait()
     except BaseException:
@@ -231,6 +238,8 @@ def _environment(folder: Path, token: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_TMPDIR": str(folder),  # or `ray_current_cluster` is written to /tmp/ray
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_COLOR_PREFIX": "0",
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # they are redrawn lines, which a streamed log cannot show
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "PYTHONUNBUFFERED": "1",

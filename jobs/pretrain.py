@@ -146,6 +146,7 @@ def run_recipe(path: Path, home: Path) -> None:
         if not ray.is_initialized():
             ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
             signal.signal(signal.SIGTERM, _stopped)  # after ray.init, which sets its own
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # the steps tell their progress themselves
         scores = pretrain(recipe, home, run)
     report(home, scores)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import ray
 
@@ -39,11 +39,16 @@ def fan_out(name: str, function: Callable[[Item], Result], items: Sequence[Item]
 
     Raises what the first failing task raised.
     """
-    task: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(function)
-    pending = {task.remote(item): row for row, item in enumerate(items)}
+    task = _call.options(num_cpus=1, num_gpus=gpus, max_retries=1)
+    pending = {task.remote(function, item): row for row, item in enumerate(items)}
     results: dict[int, Result] = {}
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1)
         results[pending.pop(ready[0])] = ray.get(ready[0])
         print(f"{name} {bar(len(results), len(items))}", flush=True)
     return [results[row] for row in range(len(items))]
+
+
+@ray.remote
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)

@@ -99,13 +99,18 @@ def make_stage2(recipe: Recipe, store: Path, stage1: Path) -> Stage:
 
 def _worker(config: dict[str, Any]) -> None:
     """What every worker runs; a CryoFoundError is left for the driver, since a retry would only meet it again."""
+    note = Path(config["folder"]) / _REFUSAL
+    if note.is_file():
+        return
+    context = ray.train.get_context()
     try:
         _train(config)
     except CryoFoundError as error:
-        path = Path(config["folder"]) / _REFUSAL
-        written = path.with_suffix(f".{ray.train.get_context().get_world_rank()}")
-        written.write_text(json.dumps({"type": type(error).__name__, "text": str(error)}))
-        os.replace(written, path)
+        aside = note.with_suffix(f".{context.get_world_rank()}")
+        aside.write_text(json.dumps({"type": type(error).__name__, "text": str(error)}))
+        os.replace(aside, note)
+        if context.get_world_size() > 1:
+            raise  # the other ranks may be waiting for this one; Ray ends them
 
 
 def _train(config: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cryofound.errors import StoreError
 from cryofound.manifest import PARTIAL, is_finished, read_manifest, write_manifest
@@ -85,6 +85,19 @@ def load_export(folder: Path) -> dict[str, Tensor]:
     """The weights of a finished stage, on the CPU; raises StoreError if the folder is unfinished or damaged."""
     read_manifest(folder)
     return load_file(str(Path(folder) / WEIGHTS))
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Put the weights of a finished stage into `module`; raises StoreError if they are those of another network."""
+    weights, own = load_export(folder), module.state_dict()
+    for name in sorted({*weights, *own}):
+        here, there = (tuple(side[name].shape) if name in side else "none" for side in (own, weights))
+        if here != there:
+            raise StoreError(
+                f"{Path(folder) / WEIGHTS}: '{name}' has shape {there}, this program's network {here}; it was trained "
+                "by another version or recipe, delete the folder and run again"
+            )
+    module.load_state_dict(weights)
 
 
 def load_export_config(folder: Path) -> dict[str, Any]:

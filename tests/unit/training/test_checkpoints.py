@@ -95,3 +95,16 @@ def test_export_reads_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match=r"model.safetensors: \d+ bytes, its manifest says \d+"):
         checkpoints.load_export(tmp_path)
+
+
+def test_weights_go_into_their_own_network_and_no_other(tmp_path: Path) -> None:
+    source, target = nn.Linear(2, 3), nn.Linear(2, 3)
+    checkpoints.save_export(tmp_path, source.state_dict(), {})
+    write_manifest(tmp_path)
+    checkpoints.load_weights(target, tmp_path)
+    assert torch.equal(target.weight, source.weight)
+    assert torch.equal(target.bias, source.bias)
+    with pytest.raises(StoreError, match=r"'bias' has shape \(3,\), this program's network \(4,\).*run again"):
+        checkpoints.load_weights(nn.Linear(2, 4), tmp_path)
+    with pytest.raises(StoreError, match=r"'bias' has shape \(3,\), this program's network none"):
+        checkpoints.load_weights(nn.Linear(2, 3, bias=False), tmp_path)
