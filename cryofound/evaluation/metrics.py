@@ -1,6 +1,7 @@
 """Distances of a sampled ensemble from the true states of a system."""
 
 from dataclasses import dataclass
+from math import comb
 from typing import Literal
 
 import numpy as np
@@ -20,9 +21,9 @@ class StateScore:
     """How well an ensemble reaches one state of one system; all RMSD in angstrom over the state's known heavy atoms.
 
     split: "held_out" if training never saw the system, else the split of the state. recall_rmsd: the closest sample,
-    after optimal superposition; static_rmsd: the reference; normal_modes_rmsd: the closest of the normal-mode
-    ensemble. nearest_count: samples that have this state as their nearest (among all states of the system with known
-    atoms).
+    after optimal superposition; static_rmsd: the reference; normal_modes_rmsd: the closest of as many normal-mode
+    samples, in expectation over their pool. nearest_count: samples that have this state as their nearest (among all
+    states of the system with known atoms).
     """
 
     system_id: str
@@ -40,7 +41,7 @@ class StateScore:
 def evaluate_system(system: System, samples_xyz: np.ndarray, normal_modes_xyz: np.ndarray) -> list[StateScore]:
     """One score per state of `system` whose true atoms are known (at least three), in the order of `system.states`.
 
-    samples_xyz (sample, atom, 3) and normal_modes_xyz (sample, atom, 3), angstrom, in the atoms of `system.reference`.
+    samples_xyz (sample, atom, 3) and the pool normal_modes_xyz (pool, atom, 3), angstrom, in the atoms of the reference.
     Raises StructureError if the atoms do not fit the reference or a position is not finite.
     """
     check_ensemble(system, samples_xyz, "samples")
@@ -49,7 +50,7 @@ def evaluate_system(system: System, samples_xyz: np.ndarray, normal_modes_xyz: n
     distances = state_distances(system, samples_xyz)
     nearest = np.bincount(distances.argmin(1), minlength=len(known)) if known else np.zeros(0, dtype=int)
     static = state_distances(system, system.reference.positions_xyz[None])[0]
-    normal_modes = state_distances(system, normal_modes_xyz).min(0)
+    normal_modes = expected_closest(state_distances(system, normal_modes_xyz), len(samples_xyz))
     return [
         StateScore(
             system_id=system.system_id,
@@ -79,6 +80,18 @@ def state_distances(system: System, samples_xyz: np.ndarray) -> np.ndarray:
         atoms = system.truth_mask[row]
         columns.append(superposed_rmsd(samples_xyz[:, atoms], system.truth_xyz[row, atoms][None])[:, 0])
     return np.stack(columns, axis=1) if columns else np.zeros((len(samples_xyz), 0))
+
+
+def expected_closest(distances: np.ndarray, n: int) -> np.ndarray:
+    """(state,) float64: mean, over all choices of n rows, of the smallest of (pool, state) distances.
+
+    The k-th smallest of N is the closest of a choice with probability C(N - k, n - 1) / C(N, n). A pool of n rows or
+    fewer has its smallest.
+    """
+    pool = len(distances)
+    n = min(n, pool)
+    chance = [comb(pool - rank, n - 1) / comb(pool, n) for rank in range(1, pool + 1)]
+    return np.array(chance) @ np.sort(distances, axis=0)
 
 
 def diversity(samples_xyz: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from cryofound.evaluation.superposition import superposed_rmsd
 def test_normal_modes_have_the_stated_size_and_move_residues_whole(peptide):
     helix = peptide(40, -57.0, -47.0)
     samples = normal_modes_ensemble(helix)
-    assert samples.shape == (16, 160, 3)
+    assert samples.shape == (256, 160, 3)
     assert superposed_rmsd(samples, helix.positions_xyz[None]).mean() == pytest.approx(NORMAL_MODE_RMSD, rel=1e-3)
     # All atoms of a residue share one displacement: distances within a residue stay.
     for row in (0, 17, 39):

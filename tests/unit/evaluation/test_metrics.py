@@ -1,10 +1,11 @@
 import dataclasses
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from cryofound.errors import StructureError
-from cryofound.evaluation.metrics import diversity, evaluate_system, state_distances
+from cryofound.evaluation.metrics import diversity, evaluate_system, expected_closest, state_distances
 
 
 @pytest.fixture
@@ -88,6 +89,24 @@ def test_recall_is_the_smallest_distance(opened_and_closed, make_system, rng):
     assert [score.recall_rmsd for score in evaluate_system(system, samples, samples)] == list(distances.min(0))
     # More samples never make the closest one worse.
     assert (state_distances(system, samples[:3]).min(0) >= distances.min(0)).all()
+
+
+def test_expected_closest_is_the_mean_over_all_choices(rng):
+    distances = rng.random((7, 2))
+    for n in (1, 3, 7):
+        every_choice = [distances[list(rows)].min(0) for rows in combinations(range(7), n)]
+        np.testing.assert_allclose(expected_closest(distances, n), np.mean(every_choice, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(expected_closest(distances, 20), distances.min(0))
+
+
+def test_a_larger_pool_of_normal_modes_does_not_favour_the_baseline(opened_and_closed, make_system, rng):
+    reference, truth, _ = opened_and_closed
+    system = make_system(reference, truth)
+    pool = reference.positions_xyz + rng.normal(scale=2.0, size=(40, 120, 3))
+    once = evaluate_system(system, pool[:4], pool)
+    repeated = evaluate_system(system, pool[:4], np.concatenate([pool] * 5))
+    assert once[0].normal_modes_rmsd == pytest.approx(repeated[0].normal_modes_rmsd, rel=0.02)
+    assert once[0].normal_modes_rmsd > state_distances(system, pool)[:, 0].min()
 
 
 def test_diversity_is_the_mean_over_pairs(peptide, turn):
