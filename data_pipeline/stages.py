@@ -71,7 +71,7 @@ def simulate_map(model: AtomicModel, grid: Grid, simulation: Simulation, name: s
 
 
 def within_reach(positions_xyz: np.ndarray, grid: Grid, reach: float) -> np.ndarray:
-    """(z, y, x) bool: voxels no farther than `reach` angstrom from an atom (atom, 3)."""
+    """(z, y, x) bool: voxels nearer than `reach` angstrom to an atom (atom, 3)."""
     x, y, z = (
         start + grid.voxel_size * np.arange(size)
         for start, size in zip(grid.origin_xyz, grid.shape_zyx[::-1], strict=True)

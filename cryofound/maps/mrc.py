@@ -30,7 +30,9 @@ def read_map(path: Path) -> DensityMap:
                 header, data = file.header, file.data
     except (ValueError, OSError, EOFError) as error:
         raise MapError(f"{path}: not a readable map: {' '.join(str(error).split())}") from None
-    if header is None or data is None or data.ndim != 3:
+    if header is None or data is None:  # what a permissive reader gives where the bytes end too early
+        raise MapError(f"{path}: not a readable map: cut short or not MRC; copy it again")
+    if data.ndim != 3:
         raise MapError(f"{path}: holds no single three-dimensional map; give one map per file")
     order_xyz = [int(header[name]) for name in ("mapc", "mapr", "maps")]
     if sorted(order_xyz) != [1, 2, 3]:
@@ -81,6 +83,8 @@ def _voxel_size(header: np.recarray, path: Path) -> np.ndarray:
 def write_map(path: Path, density: DensityMap) -> None:
     """Write an MRC file in x, y, z order, its place in the ORIGIN words; the file appears whole or not at all."""
     path = Path(path)
+    if not np.isfinite(density.values_zyx).all():
+        raise MapError(f"{path}: the map to be written holds NaN or infinite values; nothing was written")
     aside = path.with_name(path.name + ".partial")
     with mrcfile.new(aside, overwrite=True) as file:
         file.set_data(np.ascontiguousarray(density.values_zyx, dtype=np.float32))

@@ -218,7 +218,8 @@ def _atoms(residue: gemmi.Residue) -> dict[str, gemmi.Atom]:
     given = {atom.name for atom in residue}
     found: dict[str, gemmi.Atom] = {}
     for atom in residue:
-        name = ATOM_ALIASES.get((parent, atom.name), atom.name)
+        own_name = str(atom.name)
+        name = ATOM_ALIASES.get((parent, own_name), own_name)
         if "O" not in given:
             name = TERMINAL_OXYGENS.get(name, name)
         if name in allowed:
