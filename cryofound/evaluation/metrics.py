@@ -41,7 +41,7 @@ class StateScore:
 def evaluate_system(system: System, samples_xyz: np.ndarray, normal_modes_xyz: np.ndarray) -> list[StateScore]:
     """One score per state of `system` whose true atoms are known (at least three), in the order of `system.states`.
 
-    samples_xyz (sample, atom, 3) and the pool normal_modes_xyz (pool, atom, 3), angstrom, in the atoms of the reference.
+    samples_xyz (sample, atom, 3) and the pool normal_modes_xyz (pool, atom, 3), angstrom: the atoms of the reference.
     Raises StructureError if the atoms do not fit the reference or a position is not finite.
     """
     check_ensemble(system, samples_xyz, "samples")
