@@ -20,7 +20,8 @@ from tests.made_proteins import made_protein
 def atom(
     serial: int, name: str, residue: str, chain: str, number: int, x: float, alt: str = " ", kind: str = "ATOM"
 ) -> str:
-    return f"{kind:<6}{serial:>5} {name:<4}{alt}{residue:>3} {chain}{number:>4}    {x:8.3f}{0:8.3f}{0:8.3f}{1:6.2f}{0:6.2f}"
+    place = f"{x:8.3f}{0:8.3f}{0:8.3f}{1:6.2f}{0:6.2f}"
+    return f"{kind:<6}{serial:>5} {name:<4}{alt}{residue:>3} {chain}{number:>4}    {place}"
 
 
 def backbone(first_serial: int, residue: str, chain: str, number: int, without: str = "") -> list[str]:
