@@ -43,7 +43,7 @@ class ModelConfig(Section):
     token_width: int = 64
     atom_field_width: int = 128
     system_residual_width: int = 16
-    occupancy_reach: float = Field(6.0, description="angstrom from a latent voxel's cell to the nearest atom")
+    occupancy_reach: float = Field(7.0, description="angstrom from a latent voxel's cell to the nearest atom")
 
 
 class Stage1Config(Section):
@@ -56,9 +56,11 @@ class Stage1Config(Section):
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     kl_weight: float = 1e-4
-    backbone_weight: float = 0.002
-    peptide_weight: float = 1.0
-    residue_weight: float = 1.0
+    backbone_weight: float = 0.001
+    bond_weight: float = 0.05
+    peptide_weight: float = 0.03
+    residue_weight: float = 0.1
+    turning_weight: float = Field(0.0, description="for series of linear modes, whose residues shift without turning")
     residual_weight: float = Field(1e-3, description="pull of the system residuals to zero")
     checkpoint_every: int = 100
     log_every: int = 20
@@ -82,12 +84,24 @@ class Stage2Config(Section):
     log_every: int = 50
 
 
+class RepairConfig(Section):
+    """Stereochemical repair of samples; weights are relative to one squared angstrom of movement."""
+
+    iterations: int = Field(200, ge=0, description="L-BFGS iterations per sample; 0 leaves samples as decoded")
+    bond_weight: float = 1.0
+    peptide_weight: float = 2.0
+    residue_weight: float = 1.0
+    ramachandran_weight: float = Field(0.003, description="per squared degree of excess")
+    ramachandran_margin: float = Field(6.0, description="degrees inside the allowed region that are asked for")
+
+
 class SamplingConfig(Section):
     """Zero-shot sampling."""
 
     samples: int = Field(16, ge=1)
     solver_steps: int = Field(50, ge=1, description="ODE steps (the paper: 50)")
     guidance: float = Field(1.0, description="classifier-free strength; 1 is the plain conditional flow")
+    repair: RepairConfig = RepairConfig()
 
 
 class EngineConfig(Section):
@@ -129,7 +143,9 @@ def load_yaml(path: Path, schema: type[Section]) -> Section:
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file; give the path of a YAML file, for example configs/pretrain/demo.yaml") from None
+        raise RecipeError(
+            f"{path}: no such file; give the path of a YAML file, for example configs/pretrain/demo.yaml"
+        ) from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):

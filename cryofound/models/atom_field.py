@@ -4,43 +4,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cryofound.models.latent_grid import CHILDREN, TokenGrid
+from cryofound.models.latent_grid import CHILDREN, STRIDE, TokenGrid
 from cryofound.models.molecule import MoleculeBatch
 
 
-def corner_features(
-    children: Tensor, tokens: TokenGrid, weight: Tensor, bias: Tensor, reference_xyz: Tensor, voxel_size: float
-) -> Tensor:
-    """Trilinear samples of the full-resolution feature grid, computed only at the eight corners around each atom.
+def sample_children(children: Tensor, tokens: TokenGrid, points_xyz: Tensor, voxel_size: float) -> Tensor:
+    """Trilinear samples of the feature grid, read only at the eight grid points around each point.
 
-    Equal to a transposed convolution (kernel = stride = k) of the children's grid followed by trilinear sampling: each
-    fine voxel has one parent, so its features are one matrix (that of its place within the parent) times the parent's.
-    children (batch, 8 * token, c_in) in CHILDREN order; weight (k^3, c_in, c_out) by place (z, y, x); bias (c_out,);
-    reference_xyz (batch, atom, 3) angstrom on the centred grid of `voxel_size`. Returns (batch, atom, c_out).
+    children (batch, 8 * token, c) in CHILDREN order; points_xyz (batch, point, 3) angstrom on the centred grid of
+    `voxel_size`. Returns (batch, point, c). Unoccupied grid points count as zero; `occupied_tokens` sees to it that
+    there is none around an atom. Points beyond the outermost grid points take the values at the edge.
     """
-    batch, atoms = reference_xyz.shape[:2]
-    kernel = round(len(weight) ** (1 / 3))
-    size = tokens.edge * 2 * kernel
-    fine = (reference_xyz / voxel_size + 0.5 * (size - 1)).clamp(0, size - 1.001)
-    low = fine.floor()
-    fraction = fine - low
+    size, spacing = 2 * tokens.edge, voxel_size * STRIDE / 2
+    place = (points_xyz / spacing + 0.5 * (size - 1)).clamp(0, size - 1.001)
+    low = place.floor()
+    fraction = place - low
     steps = torch.tensor([(x, y, z) for z, y, x in CHILDREN], device=low.device)
     corner = low.long()[:, :, None] + steps
     share = torch.where(steps.bool(), fraction[:, :, None], 1 - fraction[:, :, None]).prod(-1)
-    cell, half, inner = corner // (2 * kernel), corner // kernel % 2, corner % kernel
-    row = tokens.lookup().gather(1, _flat(cell, tokens.edge).flatten(1)).view_as(share.long())
-    row = row * 8 + _flat(half, 2)
-    start = torch.arange(batch, device=row.device)[:, None, None] * children.shape[1]
-    # padding atoms may fall in unoccupied cells; they read any row, and what they become is masked
-    source = (row.clamp_max(children.shape[1] - 1) + start).flatten()
-    place = _flat(inner, kernel).flatten()
-    # corners grouped by their place within the parent: one matrix product per place
-    order = torch.argsort(place, stable=True)
-    counts = torch.bincount(place, minlength=kernel**3).tolist()
-    gathered = F.embedding(source[order], children.flatten(0, 1)) * share.flatten()[order, None]
-    products = torch.cat([part @ matrix for part, matrix in zip(gathered.split(counts), weight, strict=True)])
-    sampled = products.new_zeros(batch * atoms, products.shape[1]).index_add(0, order // 8, products)
-    return sampled.view(batch, atoms, -1) + bias
+    row = tokens.lookup().gather(1, _flat(corner // 2, tokens.edge).flatten(1)).view(share.shape)
+    occupied = row < tokens.mask.shape[1]
+    row = torch.where(occupied, row * 8 + _flat(corner % 2, 2), 0)
+    start = torch.arange(len(row), device=row.device)[:, None, None] * children.shape[1]
+    return (F.embedding(row + start, children.flatten(0, 1)) * (share * occupied)[..., None]).sum(2)
 
 
 def _flat(place_xyz: Tensor, edge: int) -> Tensor:
@@ -50,23 +36,48 @@ def _flat(place_xyz: Tensor, edge: int) -> Tensor:
 
 
 class AtomField(nn.Module):
-    """Features at the atoms plus chemistry -> displacement, (batch, atom, 3) angstrom; zero at initialisation."""
+    """Features at the residues plus chemistry -> displacement of every atom; zero at initialisation.
+
+    Each residue moves as a rigid body about its CA (shift and rotation vector) and each of its atoms by a correction of
+    its own. Density at the resolutions of a map series fixes where a residue goes far better than how its atoms sit in
+    it, so the rigid part is the easy thing to say and leaves the residue's geometry as it was.
+    """
 
     def __init__(self, feature_channels: int, token_width: int, width: int, atom_names: int, depth: int = 2):
         super().__init__()
-        self.atom_name = nn.Embedding(atom_names, token_width)
         self.features = nn.Linear(feature_channels, width)
         self.chemistry = nn.Linear(token_width, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth)])
-        self.out = nn.Linear(width, 3)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.rigid = nn.Linear(width, 6)
+        self.atom_name = nn.Embedding(atom_names, width)
+        self.correction = nn.Linear(width, 3)
+        for layer in (self.rigid, self.correction):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, sampled: Tensor, residue_tokens: Tensor, molecule: MoleculeBatch) -> Tensor:
-        """sampled (batch, atom, feature), residue_tokens (batch, residue, token)."""
-        index = molecule.residue_index[..., None].expand(-1, -1, residue_tokens.shape[-1])
-        token = residue_tokens.gather(1, index) + self.atom_name(molecule.atom_name)
-        hidden = F.silu(self.features(sampled) + self.chemistry(token))
+        """sampled (batch, residue, feature) at the CA atoms, residue_tokens (batch, residue, token).
+
+        Returns (batch, atom, 3) angstrom.
+        """
+        hidden = F.silu(self.features(sampled) + self.chemistry(residue_tokens))
         for layer in self.hidden:
             hidden = hidden + F.silu(layer(hidden))
-        return self.out(hidden)
+        shift, rotation = of_atoms(self.rigid(hidden), molecule.residue_index).chunk(2, dim=-1)
+        arm = molecule.reference_xyz - of_atoms(molecule.residue_xyz, molecule.residue_index)
+        atom = F.silu(of_atoms(hidden, molecule.residue_index) + self.atom_name(molecule.atom_name))
+        # radians are large beside angstroms: a tenth keeps both parts at like scale
+        return shift + rotated(arm, 0.1 * rotation) - arm + 0.1 * self.correction(atom)
+
+
+def of_atoms(values: Tensor, residue_index: Tensor) -> Tensor:
+    """Residue values (batch, residue, c) at the atoms (batch, atom) -> (batch, atom, c)."""
+    return values.gather(1, residue_index[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def rotated(vector: Tensor, rotation: Tensor) -> Tensor:
+    """Vectors (..., 3) turned by rotation vectors (..., 3) in radians (Rodrigues' formula, smooth at zero)."""
+    angle = (rotation.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+    once = torch.linalg.cross(rotation, vector)
+    twice = torch.linalg.cross(rotation, once)
+    return vector + torch.sinc(angle / torch.pi) * once + 0.5 * torch.sinc(angle / (2 * torch.pi)).square() * twice

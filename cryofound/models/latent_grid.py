@@ -75,11 +75,12 @@ def latent_centres(box_size: int, voxel_size: float, device: torch.device | str 
 def occupied_tokens(reference_xyz: Tensor, atom_mask: Tensor, grid: GridConfig, reach: float) -> TokenGrid:
     """The latent voxels whose cell comes within `reach` angstrom of an atom.
 
-    reference_xyz (batch, atom, 3), atom_mask (batch, atom). `reach` must be at least sqrt(3) voxels, so that every corner
-    around an atom lies in an occupied cell (ValueError otherwise).
+    reference_xyz (batch, atom, 3), atom_mask (batch, atom). `reach` must be at least a quarter of the diagonal of a
+    latent voxel, so that the eight points of the feature grid around an atom are occupied (ValueError otherwise).
     """
-    if reach < 3**0.5 * grid.voxel_size:
-        raise ValueError(f"occupancy_reach {reach} A is under sqrt(3) voxels of {grid.voxel_size} A")
+    least = 3**0.5 * grid.voxel_size * STRIDE / 4
+    if reach < least:
+        raise ValueError(f"occupancy_reach {reach} A is under {least:.2f} A, what voxels of {grid.voxel_size} A need")
     centres = latent_centres(grid.box_size, grid.voxel_size, reference_xyz.device)
     edge = grid.box_size // STRIDE
     half = 0.5 * STRIDE * grid.voxel_size

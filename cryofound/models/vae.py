@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cryofound.config import GridConfig, ModelConfig
-from cryofound.models.atom_field import AtomField, corner_features
+from cryofound.models.atom_field import AtomField, sample_children
 from cryofound.models.latent_grid import STRIDE, TokenGrid, occupied_tokens
 from cryofound.models.layers import SequenceEncoder, TokenConvNeXt
 from cryofound.models.molecule import MoleculeBatch
@@ -36,12 +36,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent tokens, system vector and reference -> displacement; the feature grid is read at the atoms only."""
+    """Latent tokens, system vector and reference -> displacement; the feature grid is read at the residues only."""
 
     def __init__(self, model: ModelConfig, grid: GridConfig, residue_types: int, atom_names: int):
         super().__init__()
         width, features, vector = model.decoder_width, model.feature_channels, model.system_residual_width
-        kernel = STRIDE // 2
         self.voxel_size = grid.voxel_size
         self.residue_tokens = SequenceEncoder(model.token_width, residue_types)
         self.system_vector = nn.Linear(model.token_width, vector)
@@ -49,8 +48,6 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList([TokenConvNeXt(width, vector) for _ in range(model.decoder_depth)])
         self.upsample = nn.Linear(width, 8 * features)
         self.fine = TokenConvNeXt(features, vector)
-        self.last_weight = nn.Parameter(torch.randn(kernel**3, features, features) * features**-0.5)
-        self.last_bias = nn.Parameter(torch.zeros(features))
         self.atom_field = AtomField(features, model.token_width, model.atom_field_width, atom_names)
 
     def child_features(self, latent: Tensor, condition: Tensor, tokens: TokenGrid) -> Tensor:
@@ -68,9 +65,7 @@ class Decoder(nn.Module):
         present = molecule.residue_mask[..., None].float()
         condition = self.system_vector((residues * present).sum(1) / present.sum(1)) + residual
         children = self.child_features(latent, condition, tokens)
-        sampled = corner_features(
-            children, tokens, self.last_weight, self.last_bias, molecule.reference_xyz, self.voxel_size
-        )
+        sampled = sample_children(children, tokens, molecule.residue_xyz, self.voxel_size)
         return self.atom_field(sampled, residues, molecule) * molecule.atom_mask[..., None]
 
 

@@ -26,7 +26,9 @@ class VelocityNetwork(nn.Module):
         self.sequence = SequenceEncoder(width, residue_types)
         self.place = nn.Sequential(FourierFeatures(8.0, 256.0, 8), nn.Linear(48, width))
         self.null = nn.Parameter(torch.zeros(width))
-        self.time = nn.Sequential(FourierFeatures(0.02, 4.0, 32), nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.time = nn.Sequential(
+            FourierFeatures(0.02, 4.0, 32), nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.stem = nn.Linear(channels, width)
         self.blocks = nn.ModuleList([_Block(width, heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)

@@ -31,7 +31,7 @@ def backbone_pairs(model: AtomicModel, window: int = WINDOW) -> DistancePairs:
     """Merged backbone pairs of all windows of consecutive residues of a chain without a break."""
     backbone = model.backbone_index()
     counts: Counter[tuple[int, int]] = Counter()
-    bonded = _bonded_to_next(model)
+    bonded = bonded_to_next(model)
     for first in range(model.n_residues - window + 1):
         if bonded[first : first + window - 1].all():
             counts.update(combinations(sorted(backbone[first : first + window].ravel().tolist()), 2))
@@ -51,11 +51,23 @@ def peptide_pairs(model: AtomicModel) -> DistancePairs:
     the chain together without resisting a bend of it, as L_backbone does."""
     backbone = model.backbone_index()
     counts: Counter[tuple[int, int]] = Counter()
-    for residue in np.flatnonzero(_bonded_to_next(model)):
+    for residue in np.flatnonzero(bonded_to_next(model)):
         _, alpha, carbon, oxygen = (int(row) for row in backbone[residue])
         nitrogen, next_alpha = (int(row) for row in backbone[residue + 1, :2])
         pairs = ((carbon, nitrogen), (alpha, nitrogen), (oxygen, nitrogen), (carbon, next_alpha))
         counts.update((min(pair), max(pair)) for pair in pairs)
+    return _pairs(model, counts)
+
+
+def bond_pairs(model: AtomicModel) -> DistancePairs:
+    """Backbone bonds: N-CA, CA-C, C-O and C-N to the next residue."""
+    backbone = model.backbone_index()
+    counts: Counter[tuple[int, int]] = Counter()
+    for first, second in ((0, 1), (1, 2), (2, 3)):
+        counts.update((min(pair), max(pair)) for pair in zip(*backbone[:, (first, second)].T.tolist(), strict=True))
+    for residue in np.flatnonzero(bonded_to_next(model)):
+        pair = int(backbone[residue, 2]), int(backbone[residue + 1, 0])
+        counts[min(pair), max(pair)] += 1
     return _pairs(model, counts)
 
 
@@ -68,7 +80,24 @@ def distance_loss(positions_xyz: Tensor, pairs: DistancePairs) -> Tensor:
     return ((distance - pairs.distance).square() * pairs.weight).sum(1)
 
 
-def _bonded_to_next(model: AtomicModel) -> np.ndarray:
+def turning_loss(displacement: Tensor, residue_index: Tensor, atom_mask: Tensor) -> Tensor:
+    """Mean squared departure of each atom from the mean displacement of its residue, angstrom^2.
+
+    displacement (batch, atom, 3), residue_index (batch, atom), atom_mask (batch, atom) -> (batch,). Zero where residues
+    shift without turning or bending, as in the linear normal-mode states of the calmodulin benchmark.
+    """
+    batch, atoms = residue_index.shape
+    mask = atom_mask.to(displacement.dtype)
+    residues = int(residue_index.max()) + 1
+    index = residue_index + torch.arange(batch, device=residue_index.device)[:, None] * residues
+    counts = mask.new_zeros(batch * residues).index_add(0, index.flatten(), mask.flatten())
+    sums = displacement.new_zeros(batch * residues, 3)
+    sums = sums.index_add(0, index.flatten(), (displacement * mask[..., None]).flatten(0, 1))
+    departure = displacement - (sums / counts.clamp_min(1)[:, None])[index.flatten()].view(batch, atoms, 3)
+    return (departure.square().sum(-1) * mask).sum(1) / mask.sum(1)
+
+
+def bonded_to_next(model: AtomicModel) -> np.ndarray:
     """(residue - 1,) whether C of a residue and N of the next are bonded (same chain, under 2 angstrom)."""
     backbone = model.backbone_index()
     gap = np.linalg.norm(model.positions_xyz[backbone[1:, 0]] - model.positions_xyz[backbone[:-1, 2]], axis=1)

@@ -12,6 +12,7 @@ from cryofound.ensemble.system import System
 from cryofound.generative.solvers import guided, solve_ode
 from cryofound.models.vae import VAE
 from cryofound.models.velocity import VelocityNetwork
+from cryofound.sampling.repair import repair
 from cryofound.training.checkpoints import load_export
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.stage1 import build_vae
@@ -38,7 +39,7 @@ def load_flow_model(recipe: Recipe, training_ids: Sequence[str], stage1: Path, s
 
 @torch.no_grad()
 def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
-    """Draw latents from the flow and decode them at the reference: (sample, atom, 3) float32 angstrom.
+    """Draw latents from the flow and decode them at the reference and repair them: (sample, atom, 3) float32 angstrom.
 
     Number of samples, solver steps and guidance are the recipe's. A system that was trained on uses its residual, any
     other one zero. The system must be in the canonical frame of its family.
@@ -63,4 +64,6 @@ def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
     x_0 = torch.randn(shape, generator=generator) * tokens.mask[..., None]
     latent = model.velocity.unwhiten(solve_ode(velocity, x_0, settings.solver_steps)) * tokens.mask[..., None]
     displacement = model.vae.decode(latent, molecule.rows(torch.zeros(count, dtype=torch.long)), tokens)
-    return (molecule.reference_xyz + displacement).numpy()
+    decoded = (molecule.reference_xyz + displacement).numpy()
+    with torch.enable_grad():
+        return repair(system.reference, decoded, settings.repair)

@@ -42,7 +42,9 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int]) -> Mo
 def reference_density(molecule: MoleculeBatch, systems: Sequence[System], resolutions: Sequence[float]) -> Tensor:
     """Density of each reference at the resolution of its maps, (batch, z, y, x)."""
     rows = [
-        render_gaussian(molecule.reference_xyz[row : row + 1], molecule.amplitude[row : row + 1], system.grid, resolution)
+        render_gaussian(
+            molecule.reference_xyz[row : row + 1], molecule.amplitude[row : row + 1], system.grid, resolution
+        )
         for row, (system, resolution) in enumerate(zip(systems, resolutions, strict=True))
     ]
     return torch.cat(rows)

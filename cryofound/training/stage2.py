@@ -114,7 +114,9 @@ def encode_all(stage1: Stage1, vae: VAE) -> LatentSet:
     for row in order:
         density, meta = shards.sample(row)
         index = torch.tensor([stage1.system_ids.index(meta["system_id"])])
-        mean, _ = vae.encode(torch.from_numpy(density)[None].float(), stage1.reference[index], stage1.tokens.rows(index))
+        mean, _ = vae.encode(
+            torch.from_numpy(density)[None].float(), stage1.reference[index], stage1.tokens.rows(index)
+        )
         latents.append(mean * stage1.tokens.mask[index][..., None])
         system.append(index)
         weight.append(float(meta["population"]))

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from cryofound.config import GridConfig
-from cryofound.models.atom_field import corner_features
+from cryofound.models.atom_field import sample_children
 from cryofound.models.latent_grid import STRIDE, TokenGrid, latent_centres, occupied_tokens
 from cryofound.models.layers import depthwise_tokens
 
@@ -39,25 +39,25 @@ def child_scatter(tokens: TokenGrid, children: torch.Tensor) -> torch.Tensor:
 
 def test_occupied_is_distance_of_cell_to_nearest_atom():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 5.0)
+    tokens = occupied_tokens(xyz, mask, GRID, 8.0)
     centres = latent_centres(GRID.box_size, GRID.voxel_size)
     half = STRIDE * GRID.voxel_size / 2
     for row in range(2):
         closest = torch.minimum(torch.maximum(xyz[row, mask[row]][:, None], centres - half), centres + half)
         distance = (closest - xyz[row, mask[row]][:, None]).norm(dim=-1).amin(0)
-        assert set(tokens.index[row, tokens.mask[row]].tolist()) == set(torch.where(distance <= 5.0)[0].tolist())
+        assert set(tokens.index[row, tokens.mask[row]].tolist()) == set(torch.where(distance <= 8.0)[0].tolist())
         assert torch.equal(tokens.centres_xyz[row], centres[tokens.index[row]])
     assert tokens.mask[1].sum() < tokens.mask[0].sum()
 
 
 def test_reach_under_the_corners_is_refused():
     with pytest.raises(ValueError, match="occupancy_reach"):
-        occupied_tokens(*molecules(), GRID, 3.0)
+        occupied_tokens(*molecules(), GRID, 6.9)
 
 
 def test_depthwise_over_tokens_is_a_masked_dense_convolution():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 5.0)
+    tokens = occupied_tokens(xyz, mask, GRID, 8.0)
     generator = torch.Generator().manual_seed(2)
     values = torch.randn(2, tokens.mask.shape[1], 6, generator=generator) * tokens.mask[..., None]
     weight = torch.randn(27, 6, generator=generator)
@@ -69,7 +69,7 @@ def test_depthwise_over_tokens_is_a_masked_dense_convolution():
 
 def test_child_neighbours_are_a_dense_convolution_at_half_the_spacing():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 5.0)
+    tokens = occupied_tokens(xyz, mask, GRID, 8.0)
     generator = torch.Generator().manual_seed(3)
     count = tokens.mask.shape[1]
     child_mask = tokens.mask.repeat_interleave(8, dim=1)[..., None]
@@ -81,30 +81,28 @@ def test_child_neighbours_are_a_dense_convolution_at_half_the_spacing():
     torch.testing.assert_close(child_scatter(tokens, ours), dense * occupied, rtol=1e-5, atol=1e-5)
 
 
-def test_corner_features_equal_the_dense_decoder():
-    """Transposed convolution on the whole grid, then trilinear sampling: the oracle of the corner-only decoder."""
+def test_sampling_at_the_atoms_equals_the_dense_feature_grid():
+    """Trilinear sampling of the whole grid of children is the oracle of reading eight points around each atom."""
     xyz, mask = molecules()
-    xyz, mask = xyz.double(), mask
-    tokens = occupied_tokens(xyz.float(), mask, GRID, 5.0)
+    tokens = occupied_tokens(xyz, mask, GRID, 7.0)
     generator = torch.Generator().manual_seed(4)
-    count, kernel = tokens.mask.shape[1], STRIDE // 2
-    children = torch.randn(2, 8 * count, 5, generator=generator, dtype=torch.float64)
+    children = torch.randn(2, 8 * tokens.mask.shape[1], 5, generator=generator, dtype=torch.float64)
     children = (children * tokens.mask.repeat_interleave(8, dim=1)[..., None]).requires_grad_()
-    weight = torch.randn(kernel**3, 5, 7, generator=generator, dtype=torch.float64).requires_grad_()
-    bias = torch.randn(7, generator=generator, dtype=torch.float64)
-    ours = corner_features(children, tokens, weight, bias, xyz, GRID.voxel_size)
-
-    transposed = weight.permute(1, 2, 0).unflatten(2, (kernel,) * 3)
-    dense = F.conv_transpose3d(child_scatter(tokens, children), transposed, bias, stride=kernel)
-    extent = 0.5 * (GRID.box_size - 1) * GRID.voxel_size
-    oracle = F.grid_sample(dense, (xyz / extent)[:, :, None, None], align_corners=True).squeeze(-1).squeeze(-1)
-    oracle = oracle.movedim(1, 2)
+    ours = sample_children(children, tokens, xyz.double(), GRID.voxel_size)
+    spacing = GRID.voxel_size * STRIDE / 2
+    extent = 0.5 * (2 * tokens.edge - 1) * spacing
+    dense = child_scatter(tokens, children)
+    oracle = F.grid_sample(dense, (xyz.double() / extent)[:, :, None, None], align_corners=True)
+    oracle = oracle.squeeze(-1).squeeze(-1).movedim(1, 2)
     torch.testing.assert_close(ours[mask], oracle[mask], rtol=1e-9, atol=1e-9)
-
     cotangent = torch.randn(ours.shape, generator=generator, dtype=torch.float64) * mask[..., None]
-    for got, wanted in zip(
-        torch.autograd.grad(ours, [children, weight], cotangent),
-        torch.autograd.grad(oracle, [children, weight], cotangent),
-        strict=True,
-    ):
-        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+    got, wanted = (torch.autograd.grad(values, children, cotangent)[0] for values in (ours, oracle))
+    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_the_eight_points_around_an_atom_are_occupied_at_the_least_reach():
+    xyz, mask = molecules()
+    tokens = occupied_tokens(xyz, mask, GRID, 3**0.5 * GRID.voxel_size * STRIDE / 4 + 1e-4)
+    ones = tokens.mask.repeat_interleave(8, dim=1)[..., None].double()
+    total = sample_children(ones, tokens, xyz.double(), GRID.voxel_size)
+    torch.testing.assert_close(total[mask], torch.ones_like(total[mask]))
