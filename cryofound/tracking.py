@@ -29,8 +29,11 @@ _MODEL_CODE = Path(__file__).with_name("registered_model.py")
 
 
 def tracking_uri(home: Path) -> str:
-    """MLFLOW_TRACKING_URI (a server, on a cluster), else a sqlite file in `home`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
+    """CRYOFOUND_TRACKING_URI (a server, on a cluster), else a sqlite file in `home`.
+
+    MLFLOW_TRACKING_URI is not asked: MLflow sets it itself, to whatever was used last.
+    """
+    return os.environ.get("CRYOFOUND_TRACKING_URI") or f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True)

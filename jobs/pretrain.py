@@ -34,6 +34,8 @@ from jobs import ensembles, training
 from jobs.progress import following
 from jobs.steps import step
 
+_CLOCK = ("step", "seconds_left")  # columns of a curve that are no measurements
+
 
 def pretrain(recipe: Recipe, home: Path, run: tracking.Run) -> Path:
     """All steps of a recipe in order; the folder with the scores."""
@@ -60,7 +62,8 @@ def train(
 
     def log(rows: list[dict[str, float]]) -> None:
         logged = run.last_step(f"{name}/total")
-        run.log_metrics(name, [(int(row["step"]), row) for row in rows if row["step"] > logged])
+        new = [row for row in rows if row["step"] > logged]
+        run.log_metrics(name, [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in new])
 
     def make(folder: Path) -> None:
         config = {"recipe": recipe.model_dump(mode="json"), "training_ids": training_ids(open_store(inputs[0]))}

@@ -1,0 +1,148 @@
+"""The whole job on a made-up family, and its refusals: one line, exit code 1, a failed run, nothing half-written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from cryofound.manifest import is_finished
+from jobs.pretrain import main
+
+Recipes = Callable[..., Path]
+
+
+def runs(home: Path) -> list[Run]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+
+
+def one(home: Path, name: str) -> Path:
+    (folder,) = home.glob(f"{name}-*")
+    return folder
+
+
+def skipped(printed: str) -> list[str]:
+    return [line.split()[0].removeprefix("step=") for line in printed.splitlines() if line.endswith("skipped=finished")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_head")
+def test_from_entries_to_a_registered_model_and_again(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home, recipe = tmp_path / "home", tiny_recipe()
+    assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
+    printed = capfd.readouterr().out
+    assert skipped(printed) == []
+    assert "held out" in printed
+    assert f"mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}" in printed
+
+    (run,) = runs(home)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["stage1.steps"] == "40"
+    assert run.data.metrics["scores/held_out_recall_rmsd"] > 0
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    for name, steps in (("stage1/ncc", range(5, 41, 5)), ("stage2/total", range(10, 41, 10))):
+        assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(steps)
+    artifacts = home / "mlartifacts" / run.info.run_id / "artifacts"
+    assert {path.name for path in (artifacts / "evaluation").iterdir()} >= {"scores.json", "one.png", "two.png"}
+    assert (artifacts / "stage1" / "model.safetensors").is_file()
+    assert not [path for path in home.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".partial")]
+
+    # what was registered draws the samples that were scored
+    mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model("models:/cryofound@latest")
+    (drawn,) = model.predict([{"store": str(one(home, "store")), "system_id": "two", "seed": 0}])
+    with np.load(one(home, "sample") / "two.npz") as scored:
+        np.testing.assert_array_equal(drawn, scored["positions_xyz"])
+
+    assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
+    assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "sample", "evaluate", "register"]
+    (again,) = runs(home)
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+
+    # a step whose result is lost is made again from its inputs, to the same bytes; nothing else is
+    before = {path.name: path.read_bytes() for path in one(home, "sample").glob("*.npz")}
+    shutil.rmtree(one(home, "sample"))
+    assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
+    assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "evaluate", "register"]
+    assert {path.name: path.read_bytes() for path in one(home, "sample").glob("*.npz")} == before
+
+
+def refused(recipe: Path, home: Path, capfd: pytest.CaptureFixture[str]) -> str:
+    """Run a job that must be refused; the one line it says."""
+    capfd.readouterr()
+    assert main(["--recipe", str(recipe), "--home", str(home)]) == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    (line,) = lines
+    (run,) = runs(home)
+    assert run.info.status == "FAILED"
+    assert line == f"error: {run.data.tags['error']}"
+    assert not [folder for folder in home.glob("*-*") if folder.is_dir() and is_finished(folder)]
+    return line
+
+
+def test_unknown_key_is_refused_before_anything_starts(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(tiny_recipe(recipe={"colour": "red"}), tmp_path / "home", capfd)
+    assert "recipe.yaml: unknown key 'colour' (known here: name, " in line
+
+
+@pytest.mark.usefixtures("ray_head")
+def test_unknown_key_of_an_entry_is_refused(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "two.entry.yaml: unknown key 'colour'" in refused(tiny_recipe(entry={"colour": "red"}), tmp_path / "home", capfd)
+
+
+@pytest.mark.usefixtures("ray_head")
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"leave_out": "O"}, r"two-reference\.pdb.*\bO\b"),
+        ({"recipe": {"grid": {"box_size": 16, "voxel_size": 2.0}}}, r"box"),
+        ({"entry": {"sequence": "ACDEFGHIKL"}}, r"sequence"),
+        ({"entry": {"reference": {"source": "here", "file": "none.pdb"}}}, r"none\.pdb"),
+    ],
+    ids=["no backbone oxygen", "box too small", "another sequence", "file missing"],
+)
+def test_unusable_input_is_refused_from_inside_a_task(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str], changes: dict, told: str
+) -> None:
+    import re
+
+    assert re.search(told, refused(tiny_recipe(**changes), tmp_path / "home", capfd))
+
+
+@pytest.mark.usefixtures("ray_head")
+def test_missing_file_of_the_mirror_is_refused(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("CRYOFOUND_MIRROR", str(tmp_path / "mirror"))
+    sources = {"here": {"kind": "local", "folder": "."}, "pdb": {"kind": "pdb", "id": "1abc"}}
+    recipe = tiny_recipe(entry={"sources": sources, "reference": {"source": "pdb"}})
+    assert "mirror" in refused(recipe, tmp_path / "home", capfd)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_head")
+def test_infinite_loss_is_refused_and_a_gentler_recipe_goes_on_from_the_store(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    wild = tiny_recipe(recipe={"stage1": {"steps": 40, "batch_size": 2, "warmup_steps": 0, "learning_rate": 1e30}})
+    assert main(["--recipe", str(wild), "--home", str(home)]) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "stage1: the loss is not finite at step" in line
+    assert "lower stage1.learning_rate (1e+30)" in line
+    (run,) = runs(home)
+    assert run.info.status == "FAILED"
+    assert json.loads((one(home, "store") / "manifest.json").read_text())["systems"] == ["one", "two"]
