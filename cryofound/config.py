@@ -3,10 +3,11 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from cryofound.errors import RecipeError
 
@@ -20,8 +21,8 @@ class Section(BaseModel):
 class GridConfig(Section):
     """The canonical grid that every map of a recipe is brought to (cubic, centred on the origin)."""
 
-    box_size: int = Field(64, description="voxels per edge, a multiple of 8")
-    voxel_size: float = Field(2.0, gt=0, description="angstrom per voxel")
+    box_size: int = Field(default=64, description="voxels per edge, a multiple of 8")
+    voxel_size: float = Field(default=2.0, gt=0, description="angstrom per voxel")
 
     @field_validator("box_size")
     @classmethod
@@ -43,7 +44,7 @@ class ModelConfig(Section):
     token_width: int = 64
     atom_field_width: int = 128
     system_residual_width: int = 16
-    occupancy_reach: float = Field(7.0, description="angstrom from a latent voxel's cell to the nearest atom")
+    occupancy_reach: float = Field(default=7.0, description="angstrom from a latent voxel's cell to the nearest atom")
 
 
 class Stage1Config(Section):
@@ -60,8 +61,10 @@ class Stage1Config(Section):
     bond_weight: float = 0.05
     peptide_weight: float = 0.03
     residue_weight: float = 0.1
-    turning_weight: float = Field(0.0, description="for series of linear modes, whose residues shift without turning")
-    residual_weight: float = Field(1e-3, description="pull of the system residuals to zero")
+    turning_weight: float = Field(
+        default=0.0, description="for series of linear modes, whose residues shift without turning"
+    )
+    residual_weight: float = Field(default=1e-3, description="pull of the system residuals to zero")
     checkpoint_every: int = 100
     log_every: int = 20
 
@@ -78,8 +81,11 @@ class Stage2Config(Section):
     width: int = 128
     depth: int = 4
     heads: int = 4
-    condition_dropout: float = Field(0.1, ge=0, le=1)
-    interpolations_per_gap: int = Field(0, description="latents between neighbouring states (the paper: 93)")
+    relatives: float = Field(
+        default=0.5, ge=0, le=1, description="share of codes lent by a relative of the family to another's reference"
+    )
+    condition_dropout: float = Field(default=0.1, ge=0, le=1)
+    interpolations_per_gap: int = Field(default=0, description="latents between neighbouring states (the paper: 93)")
     checkpoint_every: int = 500
     log_every: int = 50
 
@@ -87,33 +93,33 @@ class Stage2Config(Section):
 class RepairConfig(Section):
     """Stereochemical repair of samples; weights are relative to one squared angstrom of movement."""
 
-    iterations: int = Field(200, ge=0, description="L-BFGS iterations per sample; 0 leaves samples as decoded")
+    iterations: int = Field(default=200, ge=0, description="L-BFGS iterations per sample; 0 leaves samples as decoded")
     bond_weight: float = 1.0
     peptide_weight: float = 2.0
     residue_weight: float = 1.0
-    ramachandran_weight: float = Field(0.003, description="per squared degree of excess")
-    ramachandran_margin: float = Field(6.0, description="degrees inside the allowed region that are asked for")
+    ramachandran_weight: float = Field(default=0.003, description="per squared degree of excess")
+    ramachandran_margin: float = Field(default=6.0, description="degrees inside the allowed region that are asked for")
 
 
 class SamplingConfig(Section):
     """Zero-shot sampling."""
 
-    samples: int = Field(16, ge=1)
-    solver_steps: int = Field(50, ge=1, description="ODE steps (the paper: 50)")
-    guidance: float = Field(1.0, description="classifier-free strength; 1 is the plain conditional flow")
+    samples: int = Field(default=16, ge=1)
+    solver_steps: int = Field(default=50, ge=1, description="ODE steps (the paper: 50)")
+    guidance: float = Field(default=1.0, description="classifier-free strength; 1 is the plain conditional flow")
     repair: RepairConfig = RepairConfig()
 
 
 class EngineConfig(Section):
     """How training is spread: Ray Train workers and DeepSpeed's settings."""
 
-    workers: int = Field(1, ge=1)
+    workers: int = Field(default=1, ge=1)
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
-    threads: int = Field(2, ge=1, description="torch threads per worker")
+    threads: int = Field(default=2, ge=1, description="torch threads per worker")
     zero_stage: Literal[0, 1, 2, 3] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    max_failures: int = Field(3, description="worker deaths survived before the run fails")
+    max_failures: int = Field(default=3, description="worker deaths survived before the run fails")
 
 
 class TrackingConfig(Section):
@@ -138,7 +144,10 @@ class Recipe(Section):
     tracking: TrackingConfig = TrackingConfig()
 
 
-def load_yaml(path: Path, schema: type[Section]) -> Section:
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def load_yaml(path: Path, schema: type[SectionT]) -> SectionT:
     """Read a YAML file into a section; raises RecipeError naming the file, the key and what was expected."""
     try:
         raw = yaml.safe_load(Path(path).read_text())
@@ -158,10 +167,8 @@ def load_yaml(path: Path, schema: type[Section]) -> Section:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; raises RecipeError with one line."""
-    recipe = load_yaml(path, Recipe)
-    assert isinstance(recipe, Recipe)
-    return recipe
+    """Read and check a recipe; raises RecipeError with one line, as `load_yaml` does."""
+    return load_yaml(path, Recipe)
 
 
 def digest(*parts: object) -> str:
@@ -170,7 +177,7 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _describe(problem, schema: type[BaseModel]) -> str:
+def _describe(problem: ErrorDetails, schema: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "top level"
     if problem["type"] == "extra_forbidden":
         section: object = schema
