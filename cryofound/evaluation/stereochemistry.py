@@ -12,25 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from cryofound.errors import StructureError
+from cryofound.physics.geometry import backbone_bonds
 from cryofound.structure.atomic_model import RESIDUE_TYPES, AtomicModel
 
 log = logging.getLogger(__name__)
-
-# A longer C-N in the reference is a gap in the chain, not a peptide bond (the ideal is 1.33 A).
-LONGEST_PEPTIDE_BOND = 2.0
-
-
-def backbone_bonds(reference: AtomicModel) -> np.ndarray:
-    """(bond, 2) int64: atom rows of all N-CA, CA-C and C-O bonds, then C-N between neighbouring residues of one chain.
-
-    Neighbours whose C-N distance in the reference is 2 A or more are the two sides of a gap and are left out.
-    """
-    n, ca, c, o = reference.backbone_index().T
-    within = np.concatenate([np.stack(pair, axis=1) for pair in ((n, ca), (ca, c), (c, o))])
-    peptide = np.stack([c[:-1], n[1:]], axis=1)
-    same_chain = reference.chain_id[:-1] == reference.chain_id[1:]
-    bonded = _lengths(reference.positions_xyz[None], peptide)[0] < LONGEST_PEPTIDE_BOND
-    return np.concatenate([within, peptide[same_chain & bonded]])
 
 
 def backbone_bond_deviation(reference: AtomicModel, samples_xyz: np.ndarray) -> float:

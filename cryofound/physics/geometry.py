@@ -16,11 +16,16 @@ from torch import Tensor
 from cryofound.structure.atomic_model import AtomicModel
 
 WINDOW = 5
+# A longer C-N in the reference is a gap in the chain, not a peptide bond (the ideal is 1.33 A).
+LONGEST_PEPTIDE_BOND = 2.0
 
 
 @dataclass(frozen=True)
 class DistancePairs:
-    """index (2, pair) rows of the atom arrays; weight (pair,) summing to 1; distance (pair,) angstrom in the reference."""
+    """Distances to keep.
+
+    index (2, pair) rows of the atom arrays; weight (pair,) summing to 1; distance (pair,) angstrom in the reference.
+    """
 
     index: Tensor
     weight: Tensor
@@ -47,8 +52,10 @@ def residue_pairs(model: AtomicModel) -> DistancePairs:
 
 
 def peptide_pairs(model: AtomicModel) -> DistancePairs:
-    """Pairs one and two bonds apart across each peptide bond: C-N, CA-N, O-N, C-CA. With residues kept rigid, they hold
-    the chain together without resisting a bend of it, as L_backbone does."""
+    """Pairs one and two bonds apart across each peptide bond: C-N, CA-N, O-N, C-CA.
+
+    With residues kept rigid, they hold the chain together without resisting a bend of it, as L_backbone does.
+    """
     backbone = model.backbone_index()
     counts: Counter[tuple[int, int]] = Counter()
     for residue in np.flatnonzero(bonded_to_next(model)):
@@ -60,15 +67,8 @@ def peptide_pairs(model: AtomicModel) -> DistancePairs:
 
 
 def bond_pairs(model: AtomicModel) -> DistancePairs:
-    """Backbone bonds: N-CA, CA-C, C-O and C-N to the next residue."""
-    backbone = model.backbone_index()
-    counts: Counter[tuple[int, int]] = Counter()
-    for first, second in ((0, 1), (1, 2), (2, 3)):
-        counts.update((min(pair), max(pair)) for pair in zip(*backbone[:, (first, second)].T.tolist(), strict=True))
-    for residue in np.flatnonzero(bonded_to_next(model)):
-        pair = int(backbone[residue, 2]), int(backbone[residue + 1, 0])
-        counts[min(pair), max(pair)] += 1
-    return _pairs(model, counts)
+    """The two atoms of each of the `backbone_bonds`, equally weighted."""
+    return _pairs(model, Counter((min(bond), max(bond)) for bond in backbone_bonds(model).tolist()))
 
 
 def distance_loss(positions_xyz: Tensor, pairs: DistancePairs) -> Tensor:
@@ -97,11 +97,19 @@ def turning_loss(displacement: Tensor, residue_index: Tensor, atom_mask: Tensor)
     return (departure.square().sum(-1) * mask).sum(1) / mask.sum(1)
 
 
+def backbone_bonds(model: AtomicModel) -> np.ndarray:
+    """(bond, 2) int64 rows of the atom arrays: all N-CA, CA-C and C-O bonds, then C-N between bonded residues."""
+    n, ca, c, o = model.backbone_index().T
+    within = np.concatenate([np.stack(pair, axis=1) for pair in ((n, ca), (ca, c), (c, o))])
+    peptide = np.stack([c[:-1], n[1:]], axis=1)
+    return np.concatenate([within, peptide[bonded_to_next(model)]])
+
+
 def bonded_to_next(model: AtomicModel) -> np.ndarray:
-    """(residue - 1,) whether C of a residue and N of the next are bonded (same chain, under 2 angstrom)."""
+    """(residue - 1,) bool: C of a residue and N of the next are of one chain and nearer than LONGEST_PEPTIDE_BOND."""
     backbone = model.backbone_index()
     gap = np.linalg.norm(model.positions_xyz[backbone[1:, 0]] - model.positions_xyz[backbone[:-1, 2]], axis=1)
-    return (gap < 2.0) & (model.chain_id[1:] == model.chain_id[:-1])
+    return (gap < LONGEST_PEPTIDE_BOND) & (model.chain_id[1:] == model.chain_id[:-1])
 
 
 def _pairs(model: AtomicModel, counts: Counter[tuple[int, int]]) -> DistancePairs:

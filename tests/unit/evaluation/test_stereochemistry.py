@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cryofound.errors import StructureError
-from cryofound.evaluation.stereochemistry import backbone_bond_deviation, backbone_bonds, ramachandran
+from cryofound.evaluation.stereochemistry import backbone_bond_deviation, ramachandran
+from cryofound.physics.geometry import backbone_bonds
 
 
 def test_all_bonds_of_a_chain_are_found(peptide):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryofound.physics.geometry import WINDOW, backbone_pairs, distance_loss, peptide_pairs, residue_pairs
+from cryofound.physics.geometry import WINDOW, backbone_pairs, bond_pairs, distance_loss, peptide_pairs, residue_pairs
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
 
 
@@ -61,7 +61,7 @@ def test_residue_loss_is_the_mean_over_pairs_within_residues():
     assert ours.tolist() == pytest.approx([plain_mean(model, each, groups) for each in positions], rel=1e-4)
 
 
-@pytest.mark.parametrize("pairs", [backbone_pairs, residue_pairs, peptide_pairs])
+@pytest.mark.parametrize("pairs", [backbone_pairs, bond_pairs, residue_pairs, peptide_pairs])
 def test_a_rigid_motion_costs_nothing_and_its_gradient_is_finite(pairs):
     model = chain(8)
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[
