@@ -1,8 +1,8 @@
 """The latent grid: which of its voxels a reference occupies, where they lie, and who is whose neighbour.
 
-Only occupied latent voxels carry a code (the latent contract, DESIGN.md section 5). All networks work on them as a list of
-tokens with a table of neighbours; a convolution over the table equals one over the dense grid with zeros elsewhere, for
-the cost of the protein instead of the box.
+Only occupied latent voxels carry a code (the latent contract, DESIGN.md section 5). All networks work on them as a list
+of tokens with a table of neighbours; a convolution over the table equals one over the dense grid with zeros elsewhere,
+for the cost of the protein instead of the box.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,9 @@ class TokenGrid:
         )
 
     def to(self, device: torch.device | str) -> "TokenGrid":
-        moved = (part.to(device) for part in (self.index, self.mask, self.neighbours, self.centres_xyz))
-        return TokenGrid(*moved, self.edge)
+        """The same tokens on another device."""
+        index, mask = self.index.to(device), self.mask.to(device)
+        return TokenGrid(index, mask, self.neighbours.to(device), self.centres_xyz.to(device), self.edge)
 
     def lookup(self) -> Tensor:
         """(batch, edge^3) row of the token at each place of the grid, the number of tokens where it is unoccupied."""
@@ -75,8 +76,9 @@ def latent_centres(box_size: int, voxel_size: float, device: torch.device | str 
 def occupied_tokens(reference_xyz: Tensor, atom_mask: Tensor, grid: GridConfig, reach: float) -> TokenGrid:
     """The latent voxels whose cell comes within `reach` angstrom of an atom.
 
-    reference_xyz (batch, atom, 3), atom_mask (batch, atom). `reach` must be at least a quarter of the diagonal of a
-    latent voxel, so that the eight points of the feature grid around an atom are occupied (ValueError otherwise).
+    reference_xyz (batch, atom, 3) angstrom, atom_mask (batch, atom) bool. `reach` must be at least a quarter of the
+    diagonal of a latent voxel, so that the eight points of the feature grid around an atom are occupied (ValueError
+    otherwise).
     """
     least = 3**0.5 * grid.voxel_size * STRIDE / 4
     if reach < least:

@@ -21,6 +21,7 @@ class FourierFeatures(nn.Module):
         self.register_buffer("wavelengths", shortest * (longest / shortest) ** steps, persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
+        """values (..., n) -> (..., n * 2 * bands): sines, then cosines of each coordinate."""
         phase = 2 * math.pi * values[..., None] / self.wavelengths
         return torch.cat([phase.sin(), phase.cos()], dim=-1).flatten(-2)
 
@@ -28,8 +29,8 @@ class FourierFeatures(nn.Module):
 class TokenConvNeXt(nn.Module):
     """Depthwise 3x3x3 over neighbouring tokens, layer norm, pointwise MLP, residual; optional FiLM condition.
 
-    A ConvNeXt block (Liu 2022, arXiv 2201.03545) on the occupied voxels only. tokens (batch, token, channel) with zeros
-    in padding, neighbours (batch, token, 27), condition (batch, c) -> tokens of the same shape, padding kept at zero.
+    A ConvNeXt block (Liu 2022, arXiv 2201.03545) on the occupied voxels only. Tokens have zeros in padding, which is
+    kept at zero; neighbours (batch, token, 27) are rows of the token list as in `TokenGrid`.
     """
 
     def __init__(self, width: int, condition_width: int = 0):
@@ -47,6 +48,7 @@ class TokenConvNeXt(nn.Module):
                 self.film.bias.zero_()
 
     def forward(self, tokens: Tensor, neighbours: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        """tokens (batch, token, channel), mask (batch, token) bool, condition (batch, c) -> as tokens."""
         hidden = self.norm(depthwise_tokens(tokens, neighbours, self.depthwise))
         if self.film is not None and condition is not None:
             scale, shift = self.film(condition)[:, None].chunk(2, dim=-1)
@@ -55,7 +57,11 @@ class TokenConvNeXt(nn.Module):
 
 
 def depthwise_tokens(tokens: Tensor, neighbours: Tensor, weight: Tensor) -> Tensor:
-    """Depthwise convolution over the table of neighbours: (batch, token, c), (batch, token, k), (k, c) -> as tokens."""
+    """Depthwise convolution over the table of neighbours.
+
+    tokens (batch, token, c), neighbours (batch, token, k) rows of the token list (the number of tokens: none), weight
+    (k, c) -> (batch, token, c).
+    """
     batch, count, width = tokens.shape
     padded = torch.cat([tokens, tokens.new_zeros(batch, 1, width)], dim=1).flatten(0, 1)
     start = torch.arange(batch, device=tokens.device)[:, None, None] * (count + 1)
@@ -64,7 +70,7 @@ def depthwise_tokens(tokens: Tensor, neighbours: Tensor, weight: Tensor) -> Tens
 
 
 class SequenceEncoder(nn.Module):
-    """Residue tokens from residue type and place in the family: (batch, residue, width).
+    """Residue tokens from residue type and place in the family.
 
     family_position is in residues of the family's anchor, so homologous residues of relatives get like tokens.
     """
@@ -77,6 +83,7 @@ class SequenceEncoder(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(depth)])
 
     def forward(self, residue_type: Tensor, family_position: Tensor, residue_mask: Tensor) -> Tensor:
+        """residue_type, family_position, residue_mask (batch, residue) -> (batch, residue, width), padding zero."""
         mask = residue_mask[..., None].float()
         tokens = (self.residue_type(residue_type) + self.position(family_position[..., None])) * mask
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):

@@ -10,10 +10,11 @@ from torch import Tensor
 class MoleculeBatch:
     """References of one batch, padded to the largest.
 
-    reference_xyz (batch, atom, 3) angstrom; amplitude (batch, atom) atomic number, 0 for padding; atom_name (batch, atom);
-    residue_index (batch, atom) row of the residue arrays; residue_type (batch, residue); residue_xyz (batch, residue, 3)
-    CA in angstrom; family_position (batch, residue) place in the family anchor's sequence; residue_mask (batch, residue);
-    system_index (batch,) row of the residual table, -1 for a system without one.
+    reference_xyz (batch, atom, 3) angstrom; amplitude (batch, atom) atomic number, 0 for padding; atom_name (batch,
+    atom) index into ATOM_NAMES; residue_index (batch, atom) row of the residue arrays; residue_type (batch, residue)
+    index into RESIDUE_TYPES; residue_xyz (batch, residue, 3) CA in angstrom; family_position (batch, residue) place in
+    the family anchor's sequence; residue_mask (batch, residue) bool; system_index (batch,) row of the residual table,
+    -1 for a system without one.
     """
 
     reference_xyz: Tensor
@@ -36,4 +37,5 @@ class MoleculeBatch:
         return MoleculeBatch(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def to(self, device: torch.device | str) -> "MoleculeBatch":
+        """The same molecules on another device."""
         return MoleculeBatch(*(getattr(self, field.name).to(device) for field in fields(self)))

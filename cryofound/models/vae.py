@@ -13,7 +13,6 @@ from cryofound.models.molecule import MoleculeBatch
 class Encoder(nn.Module):
     """Map beside the reference's density -> posterior over the occupied latent voxels.
 
-    density, reference_density (batch, R, R, R) -> mean and log variance (batch, token, C).
     Seeing the reference's density, the code need only say what differs, which relatives share.
     """
 
@@ -26,6 +25,7 @@ class Encoder(nn.Module):
         self.out = nn.Linear(width, 2 * config.latent_channels)
 
     def forward(self, density: Tensor, reference_density: Tensor, tokens: TokenGrid) -> tuple[Tensor, Tensor]:
+        """density, reference_density (batch, z, y, x) of any scale -> mean and log variance (batch, token, C)."""
         patches = [_patches(_standardised(values), tokens) for values in (density, reference_density)]
         hidden = self.stem(torch.cat(patches, dim=-1)) * tokens.mask[..., None]
         for block in self.blocks:
@@ -51,7 +51,10 @@ class Decoder(nn.Module):
         self.atom_field = AtomField(features, model.token_width, model.atom_field_width, atom_names)
 
     def child_features(self, latent: Tensor, condition: Tensor, tokens: TokenGrid) -> Tensor:
-        """Features on the grid of half the latent spacing, (batch, 8 * token, feature)."""
+        """Features on the grid of half the latent spacing.
+
+        latent (batch, token, C), condition (batch, vector) -> (batch, 8 * token, feature) in CHILDREN order.
+        """
         mask = tokens.mask[..., None]
         hidden = self.stem(latent) * mask
         for block in self.blocks:
@@ -81,7 +84,7 @@ class VAE(nn.Module):
         nn.init.zeros_(self.system_residual.weight)
 
     def tokens(self, molecule: MoleculeBatch) -> TokenGrid:
-        """The latent voxels that carry a code for each reference."""
+        """The latent voxels that carry a code for each reference; raises ValueError for a reach that is too short."""
         return occupied_tokens(molecule.reference_xyz, molecule.atom_mask, self.grid, self.reach)
 
     def residuals(self, molecule: MoleculeBatch) -> Tensor:
@@ -90,7 +93,7 @@ class VAE(nn.Module):
         return self.system_residual(molecule.system_index.clamp_min(0)) * known
 
     def encode(self, density: Tensor, reference_density: Tensor, tokens: TokenGrid) -> tuple[Tensor, Tensor]:
-        """posterior_mean and posterior_log_variance, (batch, token, C)."""
+        """density, reference_density (batch, z, y, x) -> posterior_mean, posterior_log_variance (batch, token, C)."""
         return self.encoder(density, reference_density, tokens)
 
     def decode(self, latent: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:

@@ -12,8 +12,8 @@ from cryofound.models.molecule import MoleculeBatch
 class VelocityNetwork(nn.Module):
     """x_t, time and molecule -> dx/dt over whitened latent tokens.
 
-    latent_mean, latent_std (channel,): the whitening, stored with the weights. With `dropped`, the residues are replaced
-    by one learned token, which is the unconditional field of classifier-free guidance.
+    latent_mean, latent_std (channel,): the whitening, stored with the weights. With `dropped`, the residues are
+    replaced by one learned token, which is the unconditional field of classifier-free guidance.
     """
 
     latent_mean: Tensor
@@ -37,20 +37,26 @@ class VelocityNetwork(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def whiten(self, latent: Tensor) -> Tensor:
+        """(..., channel) of the VAE -> zero mean and unit variance per channel over the training latents."""
         return (latent - self.latent_mean) / self.latent_std
 
     def unwhiten(self, latent: Tensor) -> Tensor:
+        """The inverse of `whiten`."""
         return latent * self.latent_std + self.latent_mean
 
     def condition(self, molecule: MoleculeBatch) -> Tensor:
-        """Residue tokens (batch, residue, width): type, place in the family, and where the reference has the residue."""
+        """Residue tokens (batch, residue, width): type, place in the family, and where the reference has the CA."""
         tokens = self.sequence(molecule.residue_type, molecule.family_position, molecule.residue_mask)
         return tokens + self.place(molecule.residue_xyz)
 
     def forward(
         self, x_t: Tensor, time: Tensor, tokens: TokenGrid, residues: Tensor, residue_mask: Tensor, dropped: Tensor
     ) -> Tensor:
-        """x_t (batch, token, C), time (batch,), residues (batch, residue, width) from `condition`, dropped (batch,) bool."""
+        """dx/dt of whitened latents, (batch, token, C), zero in padding.
+
+        x_t (batch, token, C), time (batch,) in 0 to 1, residues (batch, residue, width) from `condition`, residue_mask
+        (batch, residue) bool, dropped (batch,) bool.
+        """
         residues = torch.where(dropped[:, None, None], self.null, residues)
         hidden = self.stem(x_t) + self.place(tokens.centres_xyz)
         moment = self.time(time[:, None])
@@ -60,7 +66,7 @@ class VelocityNetwork(nn.Module):
 
 
 class _Block(nn.Module):
-    """Self-attention, cross-attention to residues and MLP, each modulated by the time (adaLN-zero, arXiv 2212.09748)."""
+    """Self-attention, cross-attention to residues, MLP; each modulated by the time (adaLN-zero, arXiv 2212.09748)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
