@@ -6,7 +6,9 @@ On other devices, and as the oracle in tests, `render_gaussian_dense` evaluates 
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
@@ -35,7 +37,7 @@ def render_gaussian(positions_xyz: Tensor, amplitudes: Tensor, grid: Grid, resol
 
 
 def render_gaussian_dense(positions_xyz: Tensor, amplitudes: Tensor, grid: Grid, resolution: float) -> Tensor:
-    """The same density without a cut-off, by plain autograd; memory grows as atoms x voxels per plane."""
+    """The same density as `render_gaussian` without a cut-off, by plain autograd, on any device."""
     sigma = gaussian_sigma(resolution)
     axes = []
     for axis, size in zip((2, 1, 0), grid.shape_zyx, strict=True):
@@ -48,7 +50,7 @@ def render_gaussian_dense(positions_xyz: Tensor, amplitudes: Tensor, grid: Grid,
 
 class _Splat(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, positions_xyz: Tensor, amplitudes: Tensor, grid: Grid, sigma: float) -> Tensor:
+    def forward(ctx: Any, positions_xyz: Tensor, amplitudes: Tensor, grid: Grid, sigma: float) -> Tensor:
         ctx.save_for_backward(positions_xyz, amplitudes)
         ctx.geometry = (np.asarray(grid.origin_xyz, dtype=np.float64), float(grid.voxel_size), float(sigma))
         density = torch.zeros(len(positions_xyz), *grid.shape_zyx, dtype=positions_xyz.dtype)
@@ -56,15 +58,25 @@ class _Splat(torch.autograd.Function):
         return density
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor):
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
         positions_xyz, amplitudes = ctx.saved_tensors
         gradient = torch.zeros_like(positions_xyz)
         _each_model(_gather_model, positions_xyz, amplitudes, grad_outputs[0].contiguous(), ctx.geometry, gradient)
         return gradient, None, None, None
 
 
-def _each_model(kernel, positions_xyz: Tensor, amplitudes: Tensor, density: Tensor, geometry, *more: Tensor) -> None:
-    """Run a compiled kernel once per model, on as many threads as torch may use (the kernels release the GIL)."""
+def _each_model(
+    kernel: Callable[..., None],
+    positions_xyz: Tensor,
+    amplitudes: Tensor,
+    density: Tensor,
+    geometry: tuple[np.ndarray, float, float],
+    *more: Tensor,
+) -> None:
+    """Run a compiled kernel once per model, on as many threads as torch may use (the kernels release the GIL).
+
+    geometry: origin_xyz and voxel size in angstrom, sigma in angstrom.
+    """
     arrays = [tensor.detach().contiguous().numpy() for tensor in (positions_xyz, amplitudes.to(positions_xyz.dtype))]
     arrays += [tensor.detach().numpy() for tensor in (density, *more)]
     jobs = [tuple(array[row] for array in arrays) for row in range(len(positions_xyz))]
@@ -78,11 +90,13 @@ def _each_model(kernel, positions_xyz: Tensor, amplitudes: Tensor, density: Tens
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _axis_window(centre, size, voxel_size, sigma, weights, offsets):
+def _axis_window(
+    centre: float, size: int, voxel_size: float, sigma: float, weights: np.ndarray, offsets: np.ndarray
+) -> tuple[int, int]:
     """Weights and signed distances (angstrom) of the voxels of one axis near an atom; returns (first, count)."""
     reach = CUTOFF * sigma
-    first = max(0, int(math.ceil((centre - reach) / voxel_size)))
-    last = min(size - 1, int(math.floor((centre + reach) / voxel_size)))
+    first = max(0, math.ceil((centre - reach) / voxel_size))
+    last = min(size - 1, math.floor((centre + reach) / voxel_size))
     for voxel in range(first, last + 1):
         distance = voxel * voxel_size - centre
         weights[voxel - first] = math.exp(-0.5 * (distance / sigma) ** 2)
@@ -91,7 +105,15 @@ def _axis_window(centre, size, voxel_size, sigma, weights, offsets):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _splat_model(positions, amplitudes, density, origin, voxel_size, sigma):
+def _splat_model(
+    positions: np.ndarray,
+    amplitudes: np.ndarray,
+    density: np.ndarray,
+    origin: np.ndarray,
+    voxel_size: float,
+    sigma: float,
+) -> None:
+    """Add the Gaussians of one model (atom, 3) to its density (z, y, x)."""
     width = int(2.0 * CUTOFF * sigma / voxel_size) + 2
     wx, wy, wz = (np.empty(width, density.dtype), np.empty(width, density.dtype), np.empty(width, density.dtype))
     offsets = np.empty(width, density.dtype)
@@ -111,7 +133,16 @@ def _splat_model(positions, amplitudes, density, origin, voxel_size, sigma):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _gather_model(positions, amplitudes, cotangent, gradient, origin, voxel_size, sigma):
+def _gather_model(
+    positions: np.ndarray,
+    amplitudes: np.ndarray,
+    cotangent: np.ndarray,
+    gradient: np.ndarray,
+    origin: np.ndarray,
+    voxel_size: float,
+    sigma: float,
+) -> None:
+    """Write to gradient (atom, 3) the derivative of sum(cotangent * density), cotangent (z, y, x)."""
     width = int(2.0 * CUTOFF * sigma / voxel_size) + 2
     wx, wy, wz = (np.empty(width, gradient.dtype), np.empty(width, gradient.dtype), np.empty(width, gradient.dtype))
     dx, dy, dz = (np.empty(width, gradient.dtype), np.empty(width, gradient.dtype), np.empty(width, gradient.dtype))

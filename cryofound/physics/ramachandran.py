@@ -1,9 +1,9 @@
 """A differentiable Ramachandran term: how far outside the allowed region a residue's (phi, psi) lies.
 
-The allowed regions are those of MolProbity's Top8000 distributions (Williams 2018, doi:10.1002/pro.3330): all six classes,
-with the limits of ramalyze. From them `derive_table` makes, per class, the signed angular distance to the edge of the
-allowed region on a 2 degree grid. Unlike the percentiles themselves, which are flat zero over most of the plane, the
-distance tells an outlier which way home is. The derived table ships with the package.
+The allowed regions are those of MolProbity's Top8000 distributions (Williams 2018, doi:10.1002/pro.3330): all six
+classes, with the limits of ramalyze. From them `derive_table` makes, per class, the signed angular distance to the edge
+of the allowed region on a 2 degree grid. Unlike the percentiles themselves, which are flat zero over most of the plane,
+the distance tells an outlier which way home is. The derived table ships with the package.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,10 @@ _ALLOWED = (0.0005, 0.001, 0.002, 0.001, 0.001, 0.001)  # least percentile that 
 
 @dataclass(frozen=True)
 class RamachandranResidues:
-    """Residues with both neighbours bonded. atoms (residue, 5) rows of C-, N, CA, C, N+; kind (residue,) row of CLASSES."""
+    """Residues with both neighbours bonded.
+
+    atoms (residue, 5) rows of C of the residue before, N, CA, C, N of the one after; kind (residue,) row of CLASSES.
+    """
 
     atoms: Tensor
     kind: Tensor
@@ -74,7 +77,7 @@ def ramachandran_excess(positions_xyz: Tensor, residues: RamachandranResidues, m
 
 
 def dihedral(positions_xyz: Tensor, atoms: Tensor) -> Tensor:
-    """Torsion angles in radians, -pi to pi: (batch, atom, 3), (torsion, 4) -> (batch, torsion)."""
+    """Torsion angles in radians, -pi to pi (IUPAC sign): (batch, atom, 3), rows (torsion, 4) -> (batch, torsion)."""
     a, b, c, d = (positions_xyz[:, atoms[:, column]] for column in range(4))
     axis = c - b
     first = torch.linalg.cross(a - b, axis)
@@ -91,9 +94,9 @@ def allowed_distance() -> Tensor:
 
 
 def derive_table(folder: Path) -> np.ndarray:
-    """The signed distances, (6, 180, 180) int8 degrees, from the Top8000 percentile grids (`rama8000-*.data`) in `folder`.
+    """The signed distances, (6, 180, 180) int8 degrees, from the Top8000 percentile grids in `folder`.
 
-    Raises SourceError if a grid is missing.
+    The grids are MolProbity's `rama8000-*.data`. Raises SourceError if one is missing.
     """
     tables = []
     for name, allowed in zip(_FILES, _ALLOWED, strict=True):
@@ -108,6 +111,6 @@ def derive_table(folder: Path) -> np.ndarray:
         inside[rows, columns] = percentile >= allowed
         around = np.tile(inside, (3, 3))  # angles are periodic
         middle = slice(SIZE, 2 * SIZE)
-        outside, within = (distance_transform_edt(part)[middle, middle] for part in (~around, around))
+        outside, within = (np.asarray(distance_transform_edt(part))[middle, middle] for part in (~around, around))
         tables.append(np.where(inside, 0.5 - within, outside - 0.5) * SPACING)
     return np.clip(np.rint(np.stack(tables)), -127, 127).astype(np.int8)

@@ -33,7 +33,7 @@ def test_axes_are_z_y_x():
     assert divmod(int(density.argmax()), 48) == (1, 3 * 8 + 5)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-3), (torch.float32, 1e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-3), (torch.float32, 1e-3)])
 def test_truncation_is_bounded_by_the_tail_beyond_the_cut_off(dtype, tolerance):
     positions, amplitudes = atoms(dtype=dtype)
     ours = render_gaussian(positions, amplitudes, GRID, 6.0)
