@@ -4,12 +4,22 @@ Minimises, over the atoms, mean squared movement + bond, peptide and residue dis
 Ramachandran excess, each with its weight relative to one squared angstrom of movement.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from cryofound.config import RepairConfig
-from cryofound.physics.geometry import bond_pairs, bonded_to_next, distance_loss, peptide_pairs, residue_pairs
-from cryofound.physics.ramachandran import ramachandran_excess, ramachandran_residues
+from cryofound.physics.geometry import (
+    DistancePairs,
+    bond_pairs,
+    bonded_to_next,
+    distance_loss,
+    peptide_pairs,
+    residue_pairs,
+)
+from cryofound.physics.ramachandran import RamachandranResidues, ramachandran_excess, ramachandran_residues
 from cryofound.structure.atomic_model import AtomicModel
 
 
@@ -32,11 +42,18 @@ def repair(reference: AtomicModel, samples_xyz: np.ndarray, config: RepairConfig
     return np.concatenate([each.numpy() for each in repaired])
 
 
-def _relax(sample, distances, residues, accepted, config: RepairConfig) -> torch.Tensor:
+def _relax(
+    sample: Tensor,
+    distances: Sequence[tuple[float, DistancePairs]],
+    residues: RamachandranResidues,
+    accepted: Tensor,
+    config: RepairConfig,
+) -> Tensor:
+    """One sample (1, atom, 3) relaxed; accepted (1, residue) degrees of Ramachandran excess that are left alone."""
     positions = sample.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([positions], max_iter=config.iterations, line_search_fn="strong_wolfe")
 
-    def closure() -> torch.Tensor:
+    def closure() -> Tensor:
         optimizer.zero_grad()
         loss = (positions - sample).square().sum(-1).mean()
         for weight, pairs in distances:

@@ -15,7 +15,7 @@ _NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype
 
 
 def molecule_batch(systems: Sequence[System], system_index: Sequence[int]) -> MoleculeBatch:
-    """Pad the references of several systems into one batch; system_index names their residual rows (-1: none)."""
+    """Pad the references of several systems into one batch; system_index (batch,) their residual rows (-1: none)."""
     models = [system.reference for system in systems]
     atoms = max(model.n_atoms for model in models)
     residues = max(model.n_residues for model in models)
@@ -40,7 +40,7 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int]) -> Mo
 
 
 def reference_density(molecule: MoleculeBatch, systems: Sequence[System], resolutions: Sequence[float]) -> Tensor:
-    """Density of each reference at the resolution of its maps, (batch, z, y, x)."""
+    """Density of each reference at the resolution (angstrom) of its maps, (batch, z, y, x); the grids must agree."""
     rows = [
         render_gaussian(
             molecule.reference_xyz[row : row + 1], molecule.amplitude[row : row + 1], system.grid, resolution

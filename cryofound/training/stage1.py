@@ -28,6 +28,7 @@ from cryofound.physics.geometry import (
     turning_loss,
 )
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
+from cryofound.training.checkpoints import load_export
 from cryofound.training.molecules import molecule_batch, reference_density
 
 
@@ -84,13 +85,12 @@ class Stage1:
 
     def losses(self, module: nn.Module, batch: Stage1Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Terms of the loss, each a mean over the batch; `total` is what training minimises."""
-        vae = module
         config = self.recipe.stage1
-        device = next(vae.parameters()).device
+        device = next(module.parameters()).device
         molecule = self.molecules.rows(batch.system).to(device)
         density = batch.density.to(device)
         tokens = self.tokens.rows(batch.system).to(device)
-        displacement, mean, log_variance, residual = vae(
+        displacement, mean, log_variance, residual = module(
             density, self.reference[batch.system].to(device), molecule, tokens, generator
         )
         positions = molecule.reference_xyz + displacement
@@ -123,6 +123,7 @@ class Stage1:
         return misfit
 
     def _distances(self, positions: Tensor, system: Tensor, pairs: list[DistancePairs]) -> Tensor:
+        """Distance loss of each model (batch,) against the pairs of its system."""
         return torch.cat(
             [distance_loss(positions[row : row + 1], pairs[index]) for row, index in enumerate(system.tolist())]
         )
@@ -139,15 +140,16 @@ def build_vae(recipe: Recipe, systems: int) -> VAE:
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, mask: Tensor) -> Tensor:
-    """KL to the standard normal per map, the mean over the numbers of its occupied code: (batch, token, C) -> (batch,)."""
+    """KL (nats) to the standard normal per map, the mean over the numbers of its occupied code, (batch,).
+
+    mean, log_variance (batch, token, C); mask (batch, token) bool.
+    """
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(-1)
     return (kl * mask).sum(1) / mask.sum(1)
 
 
 def load_stage1(folder: Path, recipe: Recipe, systems: dict[str, System]) -> VAE:
-    """The trained VAE of a finished stage 1 in evaluation mode."""
-    from cryofound.training.checkpoints import load_export
-
+    """The trained VAE of a finished stage 1 in evaluation mode; raises StoreError where the export is damaged."""
     vae = build_vae(recipe, len(training_ids(systems)))
     vae.load_state_dict(load_export(folder))
     return vae.eval()

@@ -4,6 +4,7 @@ Loss: mean squared error of the velocity x_1 - x_0 over occupied tokens, whitene
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from cryofound.config import Recipe
 from cryofound.ensemble.shards import ShardIndex
 from cryofound.ensemble.system import System
 from cryofound.generative.paths import linear_path
+from cryofound.models.latent_grid import TokenGrid
 from cryofound.models.vae import VAE
 from cryofound.models.velocity import VelocityNetwork
 from cryofound.structure.atomic_model import RESIDUE_TYPES
@@ -33,7 +35,7 @@ class LatentSet:
 
 @dataclass(frozen=True)
 class Stage2Batch:
-    """latent (batch, token, C), not whitened; system (batch,)."""
+    """latent (batch, token, C), not whitened, on the tokens of the system (batch,) that is the condition."""
 
     latent: Tensor
     system: Tensor
@@ -53,6 +55,11 @@ class Stage2:
         stage1 = Stage1(recipe, systems, shards)
         self.molecules, self.tokens = stage1.molecules, stage1.tokens
         self.latents = with_interpolations(encode_all(stage1, vae), config.interpolations_per_gap)
+        families = [system.family for system in stage1.systems]
+        self.relatives = [
+            [other for other, family in enumerate(families) if family == families[row] and other != row]
+            for row in range(len(families))
+        ]
 
     def module(self) -> VelocityNetwork:
         """A freshly initialised network that holds the whitening of this stage's latents."""
@@ -65,19 +72,34 @@ class Stage2:
         return network
 
     def batch(self, step: int, rank: int, world: int) -> Stage2Batch:
-        """Systems in turn from a random start, points by weight; a pure function of recipe seed, step, rank and world."""
-        size, systems = self.recipe.stage2.batch_size, len(self.molecules.system_index)
+        """Conditions in turn from a random start, each with a code of its own system or of a relative, by weight.
+
+        A relative's code beside this reference is what sampling asks for: with its own codes alone, the network learns
+        which reference has which code, and says nothing sensible for a reference between or beyond them.
+        A pure function of recipe seed, step, rank and world.
+        """
+        settings, systems = self.recipe.stage2, len(self.molecules.system_index)
         random = np.random.default_rng([self.recipe.seed, step, 2])
-        chosen = (np.arange(size) + random.integers(systems)) % systems
-        weight = self.latents.weight.numpy()
-        rows = np.array([random.choice(len(weight), p=np.where(self.latents.system == s, weight, 0)) for s in chosen])
-        rows = torch.from_numpy(rows[rank::world])
-        return Stage2Batch(self.latents.latent[rows], self.latents.system[rows])
+        conditions = (np.arange(settings.batch_size) + random.integers(systems)) % systems
+        rows = []
+        for system in conditions:
+            relatives = self.relatives[system]
+            lent = relatives and random.random() < settings.relatives
+            rows.append(self._draw(random.choice(relatives) if lent else system, random))
+        chosen, system = torch.tensor(rows)[rank::world], torch.from_numpy(conditions)[rank::world]
+        place = nearest_tokens(self.tokens.rows(self.latents.system[chosen]), self.tokens.rows(system))
+        latent = self.latents.latent[chosen].gather(1, place[..., None].expand(-1, -1, self.latents.latent.shape[2]))
+        return Stage2Batch(latent, system)
+
+    def _draw(self, system: int, random: np.random.Generator) -> int:
+        """A row of the latent set that belongs to the system, by weight."""
+        rows = torch.nonzero(self.latents.system == system).flatten().numpy()
+        weight = self.latents.weight[rows].numpy().astype(np.float64)
+        return int(random.choice(rows, p=weight / weight.sum()))
 
     def losses(self, module: nn.Module, batch: Stage2Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """`total`: the mean squared error of the velocity, per whitened number of the code."""
-        network = module
-        assert isinstance(network, VelocityNetwork)
+        network = cast(VelocityNetwork, module)  # the loop trains what `module` gave it
         device = network.latent_mean.device
         tokens = self.tokens.rows(batch.system).to(device)
         # residues are encoded once per system and shared by the points of the batch
@@ -121,6 +143,12 @@ def encode_all(stage1: Stage1, vae: VAE) -> LatentSet:
         system.append(index)
         weight.append(float(meta["population"]))
     return _normalised(torch.cat(latents), torch.cat(system), torch.tensor(weight))
+
+
+def nearest_tokens(source: TokenGrid, target: TokenGrid) -> Tensor:
+    """For each token of `target` the row of the nearest occupied token of `source`, (batch, token)."""
+    distance = torch.cdist(target.centres_xyz, source.centres_xyz)
+    return distance.masked_fill(~source.mask[:, None], torch.inf).argmin(-1)
 
 
 def with_interpolations(latents: LatentSet, per_gap: int) -> LatentSet:

@@ -1,6 +1,7 @@
 """Both stages on a small hinge: a helix-like chain whose second half turns by a known angle."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from cryofound.sampling.zero_shot import FlowModel, sample_system
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.stage1 import Stage1, gaussian_kl
-from cryofound.training.stage2 import LatentSet, Stage2, with_interpolations
+from cryofound.training.stage2 import LatentSet, Stage2, nearest_tokens, with_interpolations
 
 RECIPE = Recipe.model_validate(
     {
@@ -136,7 +137,8 @@ def test_batches_of_ranks_make_up_the_global_batch(hinge):
     stage = Stage1(RECIPE, *hinge)
     whole = stage.batch(3, 0, 1).density
     parts = [stage.batch(3, rank, 2).density for rank in range(2)]
-    assert torch.equal(whole[0::2], parts[0]) and torch.equal(whole[1::2], parts[1])
+    assert torch.equal(whole[0::2], parts[0])
+    assert torch.equal(whole[1::2], parts[1])
 
 
 def test_training_recovers_both_states_from_their_maps(hinge, trained):
@@ -174,10 +176,19 @@ def test_codes_outside_the_reference_have_no_effect(trained):
     small, large = reference(12), reference(24)
     grid = Grid.centred(32, 2.0)
     systems = [
-        System("s", "f", "held_out", each, np.arange(each.n_residues, dtype=np.float32), (), np.zeros((0, each.n_atoms, 3)),
-               np.zeros((0, each.n_atoms), dtype=bool), grid)
+        System(
+            system_id="s",
+            family="f",
+            split="held_out",
+            reference=each,
+            family_position=np.arange(each.n_residues, dtype=np.float32),
+            states=(),
+            truth_xyz=np.zeros((0, each.n_atoms, 3)),
+            truth_mask=np.zeros((0, each.n_atoms), dtype=bool),
+            grid=grid,
+        )
         for each in (small, large)
-    ]  # fmt: skip
+    ]
     both, alone = molecule_batch(systems, [-1, -1]), molecule_batch(systems[:1], [-1])
     tokens, single = trained.vae.tokens(both), trained.vae.tokens(alone)
     latent = torch.randn(2, tokens.mask.shape[1], 4, generator=torch.Generator().manual_seed(0))
@@ -211,3 +222,44 @@ def test_occupied_cells_cover_every_corner_of_every_atom(hinge):
     for step in torch.cartesian_prod(*[torch.tensor([0, 1])] * 3):
         x, y, z = ((low + step) // 8).unbind(-1)
         assert set(((z * 4 + y) * 4 + x).tolist()) <= set(tokens.index[0][tokens.mask[0]].tolist())
+
+
+def test_codes_are_lent_within_a_family_and_come_to_the_nearest_place(hinge):
+    """Two like hinges of one family and one of another: half the codes are a relative's, none a stranger's."""
+    systems, shards = hinge
+    system = systems["hinge"]
+    relative = replace(system, system_id="twin", reference=system.reference.moved(system.reference.positions_xyz + 1.0))
+    stranger = replace(system, system_id="zebra", family="others")
+    rows = [shards.sample(row) for row in range(len(shards))]
+    samples = [
+        (shard_key(name, str(row)), density, {**meta, "system_id": name})
+        for name in ("hinge", "twin", "zebra")
+        for row, (density, meta) in enumerate(rows)
+    ]
+    folder = shards.samples[0].path.parent / "families"
+    write_shard(folder / "train-000000.tar", samples)
+    everyone = {"hinge": system, "twin": relative, "zebra": stranger}
+    recipe = RECIPE.model_copy(update={"stage2": RECIPE.stage2.model_copy(update={"batch_size": 300})})
+    stage = Stage2(recipe, everyone, ShardIndex.open(folder), Stage1(recipe, everyone, shards).module().eval())
+    # codes that say whose they are
+    owner = stage.latents.system.float()[:, None, None].expand_as(stage.latents.latent)
+    stage.latents = replace(stage.latents, latent=owner)
+    batch = stage.batch(0, 0, 1)
+    assert batch.latent.shape[1] == stage.tokens.mask.shape[1]
+    lent = batch.latent[:, 0, 0].long() != batch.system
+    assert set(batch.system[lent].tolist()) == {0, 1}
+    assert 0.35 < lent[batch.system < 2].float().mean().item() < 0.65
+
+
+def test_nearest_tokens_are_the_nearest():
+    xyz = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)) * 8
+    mask = torch.ones(2, 40, dtype=torch.bool)
+    mask[0, 10:] = False
+    tokens = occupied_tokens(xyz, mask, RECIPE.grid, 7.0)
+    place = nearest_tokens(tokens.rows(torch.tensor([0])), tokens.rows(torch.tensor([1])))[0]
+    occupied = tokens.centres_xyz[0][tokens.mask[0]]
+    for row in torch.nonzero(tokens.mask[1]).flatten().tolist():
+        distance = (occupied - tokens.centres_xyz[1, row]).norm(dim=-1)
+        chosen = (tokens.centres_xyz[0, place[row]] - tokens.centres_xyz[1, row]).norm()
+        assert tokens.mask[0, place[row]]
+        assert chosen.item() == pytest.approx(distance.min().item())
