@@ -33,7 +33,10 @@ class ZeroShotModel(PythonModel):
         recipe = Recipe.model_validate(config["recipe"])
         self.model = load_flow_model(recipe, config["training_ids"], stage1, stage2)
 
-    def predict(self, context: PythonModelContext, model_input: list[Request]) -> list[np.ndarray]:
+    # MLflow's own method has no types and returns nothing; it reads ours to check requests before they come here
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, context: PythonModelContext, model_input: list[Request]
+    ) -> list[np.ndarray]:
         """For each request an array (sample, atom, 3) float32, angstrom."""
         return [
             sample_system(self.model, read_system(system_folder(Path(each.store), each.system_id)), each.seed)

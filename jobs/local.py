@@ -26,9 +26,7 @@ def main() -> int:
     recipe = given.recipe.resolve()
     if recipe.is_relative_to(ROOT):
         recipe = recipe.relative_to(ROOT)  # it travels with the working directory
-    env_vars = {
-        name: value for name, value in os.environ.items() if name.startswith(("CRYOFOUND_", "BOLTZ_"))
-    }
+    env_vars = {name: value for name, value in os.environ.items() if name.startswith(("CRYOFOUND_", "BOLTZ_"))}
     for name in ("CRYOFOUND_MIRROR", "CRYOFOUND_SHARED"):
         if name in env_vars:
             env_vars[name] = str(Path(env_vars[name]).resolve())

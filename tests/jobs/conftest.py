@@ -61,7 +61,7 @@ def write_pdb(path: Path, model: AtomicModel, leave_out: str = "") -> None:
 def tiny_recipe(tmp_path: Path) -> Callable[..., Path]:
     """Writes structures, entries and a recipe of two systems, one held out; the path of the recipe.
 
-    `entry` changes the held-out system's entry, `recipe` the recipe, `leave_out` names an atom that its structures lack.
+    `entry` changes the held-out system's entry, `recipe` the recipe; `leave_out` names an atom that its files lack.
     """
 
     def write(entry: dict[str, Any] | None = None, recipe: dict[str, Any] | None = None, leave_out: str = "") -> Path:
@@ -86,7 +86,8 @@ def tiny_recipe(tmp_path: Path) -> Callable[..., Path]:
             changes = (entry or {}) if split == "held_out" else {}
             (tmp_path / f"{system}.entry.yaml").write_text(yaml.safe_dump(facts | changes))
         path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump({"name": "tiny", "entries": [f"{tmp_path}/*.entry.yaml"], **TINY, **(recipe or {})}))
+        facts = {"name": "tiny", "entries": [f"{tmp_path}/*.entry.yaml"], **TINY, **(recipe or {})}
+        path.write_text(yaml.safe_dump(facts))
         return path
 
     return write

