@@ -1,6 +1,6 @@
 """`python -m benchmarks NAME [--out DIR]`: run one benchmark, print its table, write DIR/NAME.json, log to MLflow.
 
-The run goes to MLFLOW_TRACKING_URI, else to a sqlite file in DIR. Exit code 0 says that the measurement was made;
+The run goes to CRYOFOUND_TRACKING_URI, else to a sqlite file in DIR. Exit code 0 says that the measurement was made;
 whether the wanted numbers were reached is in the table.
 """
 
