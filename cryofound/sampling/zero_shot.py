@@ -13,7 +13,7 @@ from cryofound.generative.solvers import guided, solve_ode
 from cryofound.models.vae import VAE
 from cryofound.models.velocity import VelocityNetwork
 from cryofound.sampling.repair import repair
-from cryofound.training.checkpoints import load_export
+from cryofound.training.checkpoints import load_weights
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.stage1 import build_vae
 from cryofound.training.stage2 import build_velocity
@@ -32,8 +32,8 @@ class FlowModel:
 def load_flow_model(recipe: Recipe, training_ids: Sequence[str], stage1: Path, stage2: Path) -> FlowModel:
     """Load the exports of both stages; raises StoreError where one is damaged or of another recipe."""
     vae, velocity = build_vae(recipe, len(training_ids)), build_velocity(recipe)
-    vae.load_state_dict(load_export(stage1))
-    velocity.load_state_dict(load_export(stage2))
+    load_weights(vae, stage1)
+    load_weights(velocity, stage2)
     return FlowModel(recipe, tuple(training_ids), vae.eval(), velocity.eval())
 
 

@@ -28,7 +28,7 @@ from cryofound.physics.geometry import (
     turning_loss,
 )
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
-from cryofound.training.checkpoints import load_export
+from cryofound.training.checkpoints import load_weights
 from cryofound.training.molecules import molecule_batch, reference_density
 
 
@@ -151,5 +151,5 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor, mask: Tensor) -> Tensor:
 def load_stage1(folder: Path, recipe: Recipe, systems: dict[str, System]) -> VAE:
     """The trained VAE of a finished stage 1 in evaluation mode; raises StoreError where the export is damaged."""
     vae = build_vae(recipe, len(training_ids(systems)))
-    vae.load_state_dict(load_export(folder))
+    load_weights(vae, folder)
     return vae.eval()
