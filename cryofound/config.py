@@ -82,7 +82,7 @@ class Stage2Config(Section):
     depth: int = 4
     heads: int = 4
     relatives: float = Field(
-        default=0.5, ge=0, le=1, description="share of codes lent by a relative of the family to another's reference"
+        default=0.3, ge=0, le=1, description="share of codes lent by a relative of the family to another's reference"
     )
     condition_dropout: float = Field(default=0.1, ge=0, le=1)
     interpolations_per_gap: int = Field(default=0, description="latents between neighbouring states (the paper: 93)")

@@ -79,12 +79,15 @@ def place_reference(reference: AtomicModel, frame: FamilyFrame) -> Placement:
             f"{len(core_pairs)} residues align with the {frame.core.sum()} of the family's core, "
             f"{MIN_CORE} are needed; is this the right family?"
         )
-    fit = superpose_core(reference.ca_xyz()[core_pairs[:, 1]], frame.anchor.ca_xyz()[core_pairs[:, 0]])
+    mobile, fixed = reference.ca_xyz()[core_pairs[:, 1]], frame.anchor.ca_xyz()[core_pairs[:, 0]]
+    # With no state to tell what moves, all residues count alike: leaving the far ones out would settle on one side of a
+    # hinge, here one and there the other, and put the rest of the molecule where no relative has been.
+    transform = superpose(mobile, fixed) if frame.core.all() else superpose_core(mobile, fixed).transform
     core = np.zeros(reference.n_residues, dtype=bool)
     core[core_pairs[:, 1]] = True
     return Placement(
-        reference.moved(fit.transform.apply(reference.positions_xyz)),
-        fit.transform,
+        reference.moved(transform.apply(reference.positions_xyz)),
+        transform,
         family_positions(pairs, reference.n_residues),
         core,
     )

@@ -7,6 +7,7 @@ from cryofound.errors import MapError, StructureError
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.rigid_transform import RigidTransform
 from cryofound.reference.canonical import check_inside, check_map_covers, family_frame, place_reference, place_state
+from cryofound.structure.alignment import superpose
 from cryofound.structure.atomic_model import AtomicModel
 from tests.made_proteins import made_protein, random_rotation
 
@@ -41,6 +42,17 @@ def test_the_anchor_is_centred_and_finds_itself() -> None:
     np.testing.assert_allclose(placement.reference.positions_xyz, frame.anchor.positions_xyz, atol=1e-3)
     np.testing.assert_array_equal(placement.family_position, np.arange(60))
     np.testing.assert_allclose(placement.transform.apply(anchor.positions_xyz), frame.anchor.positions_xyz, atol=1e-3)
+
+
+def test_without_states_both_sides_of_a_hinge_count_alike() -> None:
+    """A relative bent at the hinge must not be laid on one side: the least-squares fit over all residues is wanted."""
+    still, bent = made_protein(80), made_protein(80, hinge_degrees=30)
+    placement = place_reference(elsewhere(bent, 3), family_frame(still, []))
+    distance = np.linalg.norm(placement.reference.ca_xyz() - family_frame(still, []).anchor.ca_xyz(), axis=1)
+    best = superpose(bent.ca_xyz(), family_frame(still, []).anchor.ca_xyz())
+    wanted = np.linalg.norm(best.apply(bent.ca_xyz()) - family_frame(still, []).anchor.ca_xyz(), axis=1)
+    np.testing.assert_allclose(distance, wanted, atol=1e-3)
+    assert np.median(distance) > 1
 
 
 def test_atoms_that_a_state_lacks_are_masked() -> None:
