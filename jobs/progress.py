@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from cryofound.training.curve import NOT_LOSSES, read_curve
+from cryofound.training.curve import read_curve
 
 _POLL_SECONDS = 0.5
 _PRINT_SECONDS = 5.0
 _WIDTH = 24
+_SHOWN = ("total", "ncc")  # the other terms of a loss are in MLflow
 
 
 def bar(done: int, total: int) -> str:
@@ -29,7 +30,7 @@ def clock(seconds: float) -> str:
 
 def curve_line(name: str, row: dict[str, float], steps: int) -> str:
     """One row of a training curve as the line a user reads."""
-    losses = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in NOT_LOSSES)
+    losses = "  ".join(f"{key} {row[key]:.4g}" for key in _SHOWN if key in row)
     rate = f"{row['steps_per_second']:.2f} steps/s  {clock(row['seconds_left'])} left"
     return f"{name} {bar(int(row['step']), steps)}  {rate}  {losses}"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from cryofound.training.loop import Progress
 
 NAME = "curve.jsonl"
-NOT_LOSSES = ("step", "learning_rate", "steps_per_second", "seconds_left")
 
 
 def append_row(folder: Path, progress: Progress) -> None:
@@ -24,7 +23,7 @@ def append_row(folder: Path, progress: Progress) -> None:
 
 
 def read_curve(folder: Path) -> list[dict[str, float]]:
-    """The rows so far, oldest first: `step`, the losses, and the names in NOT_LOSSES."""
+    """The rows so far, oldest first: `step`, the losses, learning_rate, steps_per_second and seconds_left."""
     path = Path(folder) / NAME
     # a worker may be writing the last line at this moment: it counts when its end of line is there
     lines = path.read_text().split("\n")[:-1] if path.is_file() else []

@@ -47,7 +47,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """One logged moment: losses are means over the steps since the moment before and over ranks."""
+    """One logged moment: losses are means over the steps since the last moment and over ranks, the rate since the start."""
 
     step: int
     steps: int
@@ -85,7 +85,7 @@ def train(
     `checkpoint_every`, both also after the last step. Raises TrainingError at a loss that is not finite.
     """
     sums: dict[str, float] = {}
-    summed, since = 0, time.monotonic()
+    summed, began = 0, time.monotonic()
     for step in range(start_step, stage.steps):
         number = step_seed(seed, step, engine.rank)
         torch.manual_seed(number)  # dropout and the like draw from the global generator
@@ -102,7 +102,7 @@ def train(
             sums[name] = sums.get(name, 0.0) + value
         summed, done = summed + 1, step + 1
         if done % stage.log_every == 0 or done == stage.steps:
-            rate = summed / max(time.monotonic() - since, 1e-9)
+            rate = (done - start_step) / max(time.monotonic() - began, 1e-9)
             on_log(
                 Progress(
                     step=done,
@@ -112,7 +112,7 @@ def train(
                     steps_per_second=rate,
                 )
             )
-            sums, summed, since = {}, 0, time.monotonic()
+            sums, summed = {}, 0
         if done % stage.checkpoint_every == 0 or done == stage.steps:
             on_checkpoint(done)
 
