@@ -47,7 +47,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """One logged moment: losses are means over the steps since the last moment and over ranks, the rate since the start."""
+    """One logged moment: losses are means over ranks and the steps since the last one, the rate since the start."""
 
     step: int
     steps: int
