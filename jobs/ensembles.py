@@ -13,6 +13,7 @@ from cryofound.evaluation.metrics import StateScore, evaluate_system
 from cryofound.evaluation.pictures import save_ensemble_picture
 from cryofound.evaluation.scores import EnsembleScore, evaluate_ensemble, write_scores
 from cryofound.sampling.zero_shot import load_flow_model, sample_system
+from cryofound.structure.writing import write_ensemble
 from cryofound.training.stage1 import training_ids
 from jobs.steps import fan_out
 
@@ -20,7 +21,10 @@ SCORES = "scores.json"
 
 
 def sample(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path) -> None:
-    """Write `<system>.npz` with positions_xyz (sample, atom, 3) float32 angstrom for every system of the store."""
+    """Write every system's samples: `<system>.cif` for viewers, and `<system>.npz` that later steps read.
+
+    positions_xyz in the latter is (sample, atom, 3) float32, angstrom, in the canonical frame.
+    """
     systems = open_store(store)
     draw = partial(_draw, recipe, training_ids(systems), store, stage1, stage2, folder)
     fan_out("sample", draw, list(systems), gpus=recipe.engine.gpus_per_worker)
@@ -42,7 +46,9 @@ def _draw(
     recipe: Recipe, training: Sequence[str], store: Path, stage1: Path, stage2: Path, folder: Path, system_id: str
 ) -> None:
     model = load_flow_model(recipe, training, stage1, stage2)
-    positions_xyz = sample_system(model, read_system(system_folder(store, system_id)), recipe.seed)
+    system = read_system(system_folder(store, system_id))
+    positions_xyz = sample_system(model, system, recipe.seed)
+    write_ensemble(folder / f"{system_id}.cif", system.reference, positions_xyz, name=system_id)
     np.savez(folder / f"{system_id}.npz", positions_xyz=positions_xyz)
 
 
