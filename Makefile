@@ -34,7 +34,7 @@ define install
 		echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@touch $(UNFINISHED)
 	@echo "installing $(1) (some minutes the first time)"
-	@$(PIP) install --quiet --progress-bar off -c requirements.lock -e '$(1)'
+	@$(PIP) install --quiet --quiet --progress-bar off -c requirements.lock -e '$(1)'
 	@rm $(UNFINISHED) && touch $@
 endef
 

@@ -177,7 +177,9 @@ def submit(
     On Ctrl-C or SIGTERM the job is asked to stop and gets `stop_grace` seconds to end by itself.
     """
     job = f"cryofound-{secrets.token_hex(6)}"
-    runtime = {"env_vars": env_vars or {}, "excludes": list(excludes)}
+    # Ray Train asks for the state of actors without an address, and would fail where another Ray runs beside this one
+    known = {"RAY_API_SERVER_ADDRESS": cluster.dashboard}
+    runtime = {"env_vars": known | (env_vars or {}), "excludes": list(excludes)}
     command = [*_RAY, "job", "submit", f"--address={cluster.dashboard}", f"--submission-id={job}"]
     command += [f"--working-dir={working_dir}", f"--runtime-env-json={json.dumps(runtime)}"]
     command += ["--log-style=record", "--log-color=false", "--", *entrypoint]
