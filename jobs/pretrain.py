@@ -20,11 +20,11 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 
 from cryofound import tracking
-from cryofound.cli import default_home
 from cryofound.config import Recipe, TrackingConfig, digest, load_recipe
 from cryofound.ensemble.store import open_store
 from cryofound.errors import CryoFoundError
 from cryofound.evaluation.scores import ensemble_table, flat_metrics, read_scores, state_table
+from cryofound.home import default_home
 from cryofound.revision import git_revision
 from cryofound.training.curve import read_curve
 from cryofound.training.loop import Stage
