@@ -26,7 +26,7 @@ class Encoder(nn.Module):
 
     def forward(self, density: Tensor, reference_density: Tensor, tokens: TokenGrid) -> tuple[Tensor, Tensor]:
         """density, reference_density (batch, z, y, x) of any scale -> mean and log variance (batch, token, C)."""
-        patches = [_patches(_standardised(values), tokens) for values in (density, reference_density)]
+        patches = [_patches(values, tokens) for values in (density, reference_density)]
         hidden = self.stem(torch.cat(patches, dim=-1)) * tokens.mask[..., None]
         for block in self.blocks:
             hidden = block(hidden, tokens.neighbours, tokens.mask)
@@ -119,14 +119,12 @@ class VAE(nn.Module):
         return self.decode(latent, molecule, tokens), mean, log_variance, self.residuals(molecule)
 
 
-def _standardised(density: Tensor) -> Tensor:
-    mean = density.mean(dim=(1, 2, 3), keepdim=True)
-    return (density - mean) / density.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
-
-
 def _patches(density: Tensor, tokens: TokenGrid) -> Tensor:
-    """The STRIDE^3 voxels of each occupied cell, (batch, token, STRIDE^3)."""
+    """The STRIDE^3 voxels of each occupied cell of the standardised density, (batch, token, STRIDE^3)."""
     edge = tokens.edge
-    cells = density.view(-1, edge, STRIDE, edge, STRIDE, edge, STRIDE).permute(0, 1, 3, 5, 2, 4, 6)
-    cells = cells.reshape(len(density), edge**3, STRIDE**3)
-    return cells.gather(1, tokens.index[..., None].expand(-1, -1, STRIDE**3))
+    cells = density.view(-1, edge, STRIDE, edge, STRIDE, edge, STRIDE)
+    batch = torch.arange(len(density), device=density.device)[:, None]
+    z, y, x = tokens.index // edge**2, tokens.index // edge % edge, tokens.index % edge
+    patches = cells[batch, z, :, y, :, x].flatten(2)
+    std, mean = torch.std_mean(density, dim=(1, 2, 3))
+    return (patches - mean[:, None, None]) / std.clamp_min(1e-6)[:, None, None]
