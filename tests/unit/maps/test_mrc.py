@@ -83,7 +83,7 @@ def test_refusals_are_one_line_with_both_values(tmp_path: Path) -> None:
         (written(tmp_path / "c.mrc", maps=1), r"axis order \[1, 2, 1\]"),
         (written(tmp_path / "d.mrc", cella=(0, 0, 0)), "gives no voxel size"),
         (tmp_path / "text.mrc", "not a readable map"),
-        (cut, "not a readable map"),
+        (cut, "cut short: 1200 bytes, its header tells of 2284"),
         (tmp_path / "none.mrc", "no such file"),
     ):
         with pytest.raises(MapError, match=expected) as raised:
