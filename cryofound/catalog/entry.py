@@ -2,103 +2,84 @@
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cryofound.catalog.source_schema import (
+    EmdbId,
+    EmdbSource,
+    EmpiarId,
+    EmpiarSource,
+    LocalSource,
+    PackageSource,
+    PdbId,
+    PdbSource,
+    Source,
+)
+from cryofound.catalog.state_schema import (
+    MapState,
+    Name,
+    NormalModeState,
+    Reference,
+    SourceFile,
+    StateEntry,
+    StructureChoice,
+    StructureState,
+    TrajectoryState,
+)
 from cryofound.config import Section, load_yaml
 from cryofound.errors import RecipeError
+from cryofound.maps.preprocessing import PreprocessingStep
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$", description="letters, digits, single - or _")]
-Residues = Annotated[
-    tuple[int, int] | None, Field(None, description="author numbers of the first and last residue to keep; all if null")
-]
+# The whole schema is to be had from here.
+__all__ = [
+    "Accessions", "CatalogEntry", "ChainGroup", "EmdbSource", "EmpiarSource", "LocalSource", "MapState",
+    "NormalModeState", "PackageSource", "PdbSource", "Reference", "SeriesOrigin", "Simulation", "Source", "SourceFile",
+    "StateEntry", "StructureChoice", "StructureState", "TrajectoryState", "anchor_of", "load_entries", "load_entry",
+]  # fmt: skip
 
-
-class PackageSource(Section):
-    """Files inside a distribution of the package index, downloaded without its dependencies by the user's own pip."""
-
-    kind: Literal["package"]
-    distribution: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str = Field(pattern=r"^[A-Za-z0-9.!+_-]+$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file the index serves")
-    members: tuple[str, ...] = Field(("*",), description="shell patterns of the files to unpack, '*' also matches '/'")
+SCHEMA_VERSION = 2
+SYMMETRY = re.compile(r"C[1-9][0-9]*|D[1-9][0-9]*|T|O|I")
 
 
-class PdbSource(Section):
-    """One entry of the Protein Data Bank: from the folder $CRYOFOUND_MIRROR if that is set, else from the wwPDB."""
+class Accessions(Section):
+    """Where the data are deposited."""
 
-    kind: Literal["pdb"]
-    id: str = Field(pattern=r"^[0-9][A-Za-z0-9]{3}$", description="PDB id of four characters")
-
-
-class LocalSource(Section):
-    """Files in a folder; a relative path is taken from the entry's own folder."""
-
-    kind: Literal["local"]
-    folder: str
+    empiar: tuple[EmpiarId, ...] = Field(default=(), description="raw images")
+    emdb: tuple[EmdbId, ...] = Field(default=(), description="maps")
+    pdb: tuple[PdbId, ...] = Field(default=(), description="models")
 
 
-Source = Annotated[PackageSource | PdbSource | LocalSource, Field(discriminator="kind")]
+class ChainGroup(Section):
+    """The copies of one protein in the complex."""
+
+    names: tuple[str, ...] = Field(min_length=1, description="author chain names in the reference, one for each copy")
+    description: str | None = Field(default=None, description="what protein it is")
+    sequence: str | None = Field(default=None, description="one-letter sequence that each of these chains must match")
+    residues: tuple[int | None, int | None] | None = Field(
+        default=None,
+        description="author numbers of the first and last residue to keep, null for an open end; all if null",
+    )
+
+    @field_validator("sequence")
+    @classmethod
+    def _without_spaces(cls, value: str | None) -> str | None:
+        return _letters(value)
 
 
-class StructureChoice(Section):
-    """A chain in a structure file."""
+class SeriesOrigin(Section):
+    """What made the maps of the states."""
 
-    source: str = Field(description="name of one of the entry's sources")
-    file: str | None = Field(None, description="path inside the source; null for a source that is one file")
-    chain: str | None = Field(None, description="author chain name; null for the longest protein chain")
-    model: int = Field(0, ge=0, description="number in the file, from 0")
-    residues: Residues
-
-
-class StateSection(Section):
-    """What every state says, of whatever kind."""
-
-    state_id: Name
-    population: float = Field(1.0, gt=0, description="relative weight among the system's states")
-    split: Literal["train", "validation"] = Field("train", description="whether training may see it")
-
-
-class StructureState(StateSection, StructureChoice):
-    """A state whose atoms are in a structure file; its map is simulated."""
-
-    kind: Literal["structure"]
-
-
-class TrajectoryState(StateSection):
-    """A state that is one frame of a trajectory; its map is simulated."""
-
-    kind: Literal["trajectory"]
-    source: str
-    file: str = Field(description="DCD file inside the source")
-    topology: str = Field(description="structure file inside the source with the same atoms in the same order")
-    frame: int = Field(ge=0, description="from 0")
-    chain: str | None = None
-    residues: Residues
-
-
-class NormalModeState(StateSection):
-    """A state made from the reference by one of its normal modes; its map is simulated."""
-
-    kind: Literal["normal_mode"]
-    mode: int = Field(1, ge=1, description="anisotropic-network mode, from 1 (the six rigid motions do not count)")
-    sign: Literal[1, -1] = 1
-    rmsd: float = Field(3.46, gt=0, description="angstrom over all atoms from the reference after superposition")
-
-
-class MapState(StateSection):
-    """A state that is an experimental map, in the frame of the reference's file."""
-
-    kind: Literal["map"]
-    source: str
-    file: str
-    resolution: float = Field(gt=0, description="angstrom")
-
-
-StateEntry = Annotated[StructureState | TrajectoryState | NormalModeState | MapState, Field(discriminator="kind")]
+    program: Literal["cryosparc-3dva", "cryodrgn", "relion", "emdb", "other"] = Field(description="program or archive")
+    version: str | None = Field(default=None, description="version of the program")
+    job: str | None = Field(default=None, description="job or run that wrote the maps, as J42 or run_it025")
+    component: int | None = Field(
+        default=None, ge=0, description="number of the variability component, as in the files' names"
+    )
 
 
 class Simulation(Section):
@@ -106,47 +87,123 @@ class Simulation(Section):
 
     resolution: float = Field(gt=0, description="angstrom; Gaussians of sigma = resolution / (sqrt(2) pi)")
     noise: float = Field(
-        0.0, ge=0, description="sd of added white noise, as a fraction of the noise-free map's sd within 3 A of an atom"
+        default=0.0,
+        ge=0,
+        description="sd of added white noise, as a fraction of the noise-free map's sd within 3 A of an atom",
     )
-    seed: int = 0
+    seed: int = Field(default=0, description="of the noise, together with the names of system and state")
 
 
 class CatalogEntry(Section):
     """One system of the catalog."""
 
-    schema_version: Literal[1] = 1
-    system_id: Name
-    family: Name
+    schema_version: Literal[2] = Field(2, description="version of this schema")
+    system_id: Name = Field(description="unique in a catalog")
+    family: Name = Field(description="systems of one family share a canonical frame and lend each other motions")
     split: Literal["train", "held_out"] = Field(description="held_out: training sees nothing of it")
     anchor: bool = Field(False, description="whether the family's canonical frame is this system's")
-    sources: dict[str, Source]
-    reference: StructureChoice
-    sequence: str | None = Field(None, description="one-letter sequence that the reference must match")
-    states: tuple[StateEntry, ...] = Field(min_length=1)
-    simulation: Simulation
-    citation: str
-    licence: str
+    title: str | None = Field(None, description="what it is, in words")
+    accessions: Accessions = Field(Accessions(), description="where the data are deposited")
+    citation: str | None = Field(description="who measured it, with DOI; null where it is still to be filled in")
+    licence: str | None = Field(description="of the data, as CC0-1.0; null where it is still to be filled in")
+    sources: dict[str, Source] = Field(description="where files come from, by names that the rest of the entry uses")
+    reference: Reference
+    sequence: str | None = Field(None, description="one-letter sequence of a reference of one chain; else use chains")
+    chains: tuple[ChainGroup, ...] = Field((), description="sequences and stoichiometry of a complex")
+    symmetry: str = Field("C1", description="point group imposed on the maps: C1, C4, D2, T, O, I")
+    series: SeriesOrigin | None = Field(None, description="what made the maps of the states")
+    contour: float | None = Field(None, description="contour level of all maps that state none, in their own units")
+    mask: SourceFile | None = Field(None, description="mask of all maps that name none")
+    preprocessing: tuple[PreprocessingStep, ...] = Field(
+        (), description="what is done to each map before it is brought to the canonical grid, in order"
+    )
+    states: tuple[StateEntry, ...] = Field(min_length=1, description="the maps, or the atoms that become maps")
+    simulation: Simulation = Field(
+        Simulation(resolution=8.0), description="how states given by atoms become maps; needed where there are such"
+    )
+
+    @field_validator("schema_version", mode="before")
+    @classmethod
+    def _known_version(cls, value: object) -> object:
+        if value != SCHEMA_VERSION:
+            raise ValueError(
+                f"is {value}, this program reads {SCHEMA_VERSION}; "
+                + (
+                    "write 2 in its place, nothing else has changed for such a file"
+                    if value == 1
+                    else "update CryoFound, or write the entry again with `cryofound catalog add`"
+                )
+            )
+        return value
+
+    @field_validator("symmetry")
+    @classmethod
+    def _known_symmetry(cls, value: str) -> str:
+        if not SYMMETRY.fullmatch(value):
+            raise ValueError(f"symmetry {value} is unknown; give C1, C2, ..., D2, ..., T, O or I")
+        return value
 
     @field_validator("sequence")
     @classmethod
     def _without_spaces(cls, value: str | None) -> str | None:
-        return None if value is None else re.sub(r"\s", "", value).upper()
+        return _letters(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> "CatalogEntry":
-        names = [state.state_id for state in self.states]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = _repeated(state.state_id for state in self.states)
         if twice:
             raise ValueError(f"state_id {', '.join(twice)} is used more than once")
-        used = [self.reference.source] + [
-            state.source for state in self.states if not isinstance(state, NormalModeState)
-        ]
-        unknown = sorted(set(used) - set(self.sources))
+        twice = _repeated(name for group in self.chains for name in group.names)
+        if twice:
+            raise ValueError(f"chain {', '.join(twice)} is in more than one group of chains")
+        unknown = sorted({file.source for file in self.files()} - set(self.sources))
         if unknown:
             raise ValueError(f"source {', '.join(unknown)} is not among sources ({', '.join(self.sources)})")
         if self.anchor and self.split != "train":
             raise ValueError("the anchor of a family must be a train system")
+        if self.sequence is not None and self.chains:
+            raise ValueError("sequence and chains are both given; keep chains")
+        if "simulation" not in self.model_fields_set and not all(isinstance(state, MapState) for state in self.states):
+            raise ValueError("states given by atoms need simulation: {resolution: ...}")
         return self
+
+    def files(self) -> Iterator[SourceFile]:
+        """Every file that the entry names, in its order; one may come twice."""
+        yield _named(self.reference, self.reference.sha256)
+        if self.mask:
+            yield self.mask
+        for state in self.states:
+            match state:
+                case MapState():
+                    yield _named(state, state.sha256)
+                    yield from state.half_maps or ()
+                    if state.mask:
+                        yield state.mask
+                    if state.fitted_model:
+                        yield _named(state.fitted_model)
+                case TrajectoryState():
+                    yield _named(state)
+                    yield SourceFile(source=state.source, file=state.topology, sha256=None)
+                case StructureState():
+                    yield _named(state)
+                case NormalModeState():
+                    pass
+
+    def stated_sequence(self, chain: str) -> str | None:
+        """The one-letter sequence that a chain of the reference must match, None if the entry states none."""
+        return next((group.sequence for group in self.chains if chain in group.names), self.sequence)
+
+
+def _named(place: StructureChoice | MapState | TrajectoryState, sha256: str | None = None) -> SourceFile:
+    return SourceFile(source=place.source, file=place.file, sha256=sha256)
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+def _letters(value: str | None) -> str | None:
+    return None if value is None else re.sub(r"\s", "", value).upper()
 
 
 def load_entry(path: Path) -> CatalogEntry:

@@ -11,8 +11,8 @@ from cryofound.catalog.entry import (
     StructureState,
     TrajectoryState,
 )
-from cryofound.catalog.sources import fetch
-from cryofound.errors import SourceError, StructureError
+from cryofound.catalog.sources import fetch_file
+from cryofound.errors import StructureError
 from cryofound.structure.alignment import sequence_mismatch
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.normal_modes import mode_states
@@ -22,8 +22,9 @@ from cryofound.structure.reading import read_model, read_trajectory_frame
 def load_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
     """The reference as it lies in its file; raises StructureError if it contradicts the entry's sequence."""
     model = _chosen_model(entry, entry.reference, cache)
-    if entry.sequence is not None:
-        wrong = sequence_mismatch(entry.sequence, model)
+    stated = entry.stated_sequence(str(model.chain_id[0]))
+    if stated is not None:
+        wrong = sequence_mismatch(stated, model)
         if wrong:
             path = source_file(entry, entry.reference.source, entry.reference.file, cache)
             raise StructureError(
@@ -54,20 +55,11 @@ def load_state(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, c
 
 
 def source_file(entry: CatalogEntry, source: str, file: str | None, cache: Path) -> Path:
-    """Where a file of an entry's source lies; raises SourceError if the source does not hold it."""
-    place = fetch(entry.sources[source], cache)
-    if file is None:
-        if place.is_dir():
-            raise SourceError(f"{place}: source {source} of {entry.system_id} is a folder; name a file in it")
-        return place
-    if place.is_file():
-        raise SourceError(f"{place}: source {source} of {entry.system_id} is one file; leave out file: {file}")
-    path = place / file
-    if not path.is_file():
-        raise SourceError(
-            f"{path}: not in source {source} of {entry.system_id}; correct the entry's file or the source's members"
-        )
-    return path
+    """Where a file of an entry's source lies on this machine, downloaded if need be.
+
+    Raises SourceError with one line if the source does not hold it.
+    """
+    return fetch_file(entry.sources[source], file, cache, named=f"source {source} of {entry.system_id}")
 
 
 def _chosen_model(entry: CatalogEntry, choice: StructureChoice | StructureState, cache: Path) -> AtomicModel:

@@ -1,32 +1,19 @@
-"""Where the files of an entry come from: a package index, the Protein Data Bank or a mirror of it, a local folder."""
+"""The files of an entry on this machine: taken from a folder or a mirror of the archives, or downloaded once."""
 
-import fcntl
-import fnmatch
 import os
-import shutil
-import subprocess
-import sys
-import tarfile
-import urllib.error
-import urllib.request
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import stamina
-
-from cryofound.catalog.entry import LocalSource, PackageSource, PdbSource
-from cryofound.config import digest
+from cryofound.catalog.download import MIRROR, PATIENT, Patience, download
+from cryofound.catalog.locking import locked
+from cryofound.catalog.packages import unpacked
+from cryofound.catalog.servers import default_file, file_url
+from cryofound.catalog.source_schema import EmdbSource, EmpiarSource, LocalSource, PackageSource, PdbSource, Source
 from cryofound.errors import SourceError
-from cryofound.manifest import file_sha256, is_finished, publishing
 
-MIRROR = "CRYOFOUND_MIRROR"
-WWPDB = "https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz"
 # Tried in this order; *_final is what PDB-REDO calls its re-refined models.
 MIRROR_NAMES = ("{id}_final.cif", "{id}.cif", "{id}.pdb", "pdb{id}.ent")
-PIP_SECONDS = 900
-DOWNLOAD_SECONDS = 60
+ArchiveSource = PdbSource | EmdbSource | EmpiarSource
 
 
 def fetch(source: PackageSource | PdbSource | LocalSource, cache: Path) -> Path:
@@ -37,187 +24,146 @@ def fetch(source: PackageSource | PdbSource | LocalSource, cache: Path) -> Path:
     match source:
         case LocalSource():
             if not Path(source.folder).is_dir():
-                raise SourceError(f"{source.folder}: no such folder; correct the folder of the entry's local source")
+                raise SourceError(f"{source.folder}: no such folder; {_way_to_a_folder(source)}")
             return Path(source.folder)
         case PdbSource():
-            mirror = os.environ.get(MIRROR)
-            return _from_mirror(source.id, Path(mirror)) if mirror else _from_wwpdb(source.id, Path(cache) / "pdb")
+            return fetch_file(source, None, cache)
         case PackageSource():
-            return _unpacked(source, Path(cache) / "packages")
+            return unpacked(source, Path(cache) / "packages")
 
 
-def is_changeable(source: PackageSource | PdbSource | LocalSource) -> bool:
+def fetch_file(
+    source: Source,
+    file: str | None,
+    cache: Path,
+    *,
+    named: str = "its source",
+    sha256: str | None = None,
+    patience: Patience = PATIENT,
+) -> Path:
+    """One file of a source, downloaded once into `cache`; a file that is null means the whole of a one-file source.
+
+    `named` is what errors call the source. A download is checked against `sha256` where that is given. Several
+    processes may ask for the same file at once. Raises SourceError with one line.
+    """
+    if isinstance(source, LocalSource | PackageSource):
+        return _inside(fetch(source, cache), file, source, named)
+    name = archive_file(source, file)
+    mirror = os.environ.get(MIRROR)
+    if mirror:
+        return _from_mirror(source, name, Path(mirror))
+    target = cached_place(source, name, cache)
+    if not target.is_file():
+        with locked(target):
+            if not target.is_file():
+                download(file_url(source, name), target, sha256=sha256, patience=patience)
+    return target
+
+
+def found_file(source: Source, file: str | None, cache: Path, mirror: Mapping[str, Path] | None = None) -> Path | None:
+    """The file if it is on this machine already, else None: nothing is downloaded or unpacked.
+
+    `mirror` is the `mirror_index` of $CRYOFOUND_MIRROR, where that is set.
+    """
+    if isinstance(source, LocalSource):
+        matches = _matches(Path(source.folder), file) if file else []
+        return matches[0] if len(matches) == 1 else None
+    if isinstance(source, PackageSource):
+        return None
+    name = archive_file(source, file)
+    if mirror is not None:
+        return next((mirror[wanted] for wanted in _mirror_names(source, name) if wanted in mirror), None)
+    target = cached_place(source, name, cache)
+    return target if target.is_file() else None
+
+
+def archive_file(source: ArchiveSource, file: str | None) -> str:
+    """The path of a file in its archive; raises SourceError where the entry must name one, or must not."""
+    if isinstance(source, PdbSource):
+        if file is not None:
+            raise SourceError(f"{source.id}: a PDB source is one file; leave out file: {file}")
+        return default_file(source)
+    if file is None and isinstance(source, EmpiarSource):
+        raise SourceError(f"{source.id}: an EMPIAR entry has many files; name one by its path below data/")
+    name = file or default_file(source)  # type: ignore[arg-type]  # an EMPIAR source without file has just been refused
+    if name.startswith("/") or ".." in name.split("/"):
+        raise SourceError(f"{source.id}: file {name} points out of the archive's entry; correct it")
+    return name
+
+
+def cached_place(source: ArchiveSource, name: str, cache: Path) -> Path:
+    """Where a file of an archive is kept once it is downloaded."""
+    if isinstance(source, PdbSource):
+        return Path(cache) / "pdb" / name
+    return Path(cache) / source.kind / source.id / name
+
+
+def is_changeable(source: Source) -> bool:
     """Whether the same entry may find another file tomorrow: in a local folder and in a mirror."""
-    return isinstance(source, LocalSource) or (isinstance(source, PdbSource) and bool(os.environ.get(MIRROR)))
+    return isinstance(source, LocalSource) or (not isinstance(source, PackageSource) and bool(os.environ.get(MIRROR)))
 
 
-def _from_mirror(pdb_id: str, mirror: Path) -> Path:
+def mirror_index() -> dict[str, Path] | None:
+    """Every file of $CRYOFOUND_MIRROR by its name in small letters, the first by path; None if it is not set."""
+    mirror = os.environ.get(MIRROR)
+    return _index(Path(mirror)) if mirror else None
+
+
+def _index(mirror: Path) -> dict[str, Path]:
     if not mirror.is_dir():
         raise SourceError(
-            f"{mirror}: no such folder; set {MIRROR} to a folder of structure files, or unset it to download"
+            f"{mirror}: no such folder; set {MIRROR} to a folder of the archives' files, or unset it to download"
         )
-    wanted = [pattern.format(id=pdb_id.lower()) + suffix for pattern in MIRROR_NAMES for suffix in ("", ".gz")]
-    found: dict[str, Path] = {}
+    index: dict[str, Path] = {}
     for path in sorted(mirror.rglob("*")):
-        if path.name.lower() in wanted and path.is_file():
-            found.setdefault(path.name.lower(), path)
-    for name in wanted:
-        if name in found:
-            return found[name]
+        if path.is_file():
+            index.setdefault(path.name.lower(), path)
+    return index
+
+
+def _from_mirror(source: ArchiveSource, name: str, mirror: Path) -> Path:
+    index, wanted = _index(mirror), _mirror_names(source, name)
+    for each in wanted:
+        if each in index:
+            return index[each]
+    listed = ", ".join(wanted[:5:2] if isinstance(source, PdbSource) else wanted[:1])
     raise SourceError(
-        f"{mirror}: holds no file for {pdb_id} (looked for {wanted[0]}, {wanted[2]}, {wanted[4]}, also .gz); "
+        f"{mirror}: holds no file for {source.id} (looked for {listed}, also .gz); "
         f"add it, or unset {MIRROR} to download it"
     )
 
 
-def _from_wwpdb(pdb_id: str, folder: Path) -> Path:
-    name = pdb_id.lower()
-    target = folder / f"{name}.cif.gz"
-    if target.is_file():
-        return target
-    with _locked(target):
-        if not target.is_file():
-            url = WWPDB.format(middle=name[1:3], id=name)
-            try:
-                _download(url, target)
-            except (urllib.error.URLError, OSError) as error:
-                raise SourceError(
-                    f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}); "
-                    f"check the connection and the id, or set {MIRROR} to a folder that has it"
-                ) from None
-    return target
+def _mirror_names(source: ArchiveSource, name: str) -> Sequence[str]:
+    """Names in small letters that a file of an archive may have in a mirror, the best first."""
+    if isinstance(source, PdbSource):
+        return [pattern.format(id=source.id.lower()) + end for pattern in MIRROR_NAMES for end in ("", ".gz")]
+    last = name.lower().rpartition("/")[2]
+    return [last, last.removesuffix(".gz")] if last.endswith(".gz") else [last, last + ".gz"]
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether a download may succeed when tried again: not where the server says that there is no such file."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code == 429 or error.code >= 500
-    return isinstance(error, OSError)
+def _inside(place: Path, file: str | None, source: LocalSource | PackageSource, named: str) -> Path:
+    if file is None:
+        raise SourceError(f"{place}: {named} is a folder; name a file in it")
+    matches = _matches(place, file)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(path.name for path in matches[:3])
+        raise SourceError(f"{place}: {file} matches {len(matches)} files ({names}, ...); name one of them")
+    way_out = "correct the entry's file or the source's members"
+    if isinstance(source, LocalSource) and source.bring:
+        way_out = f"bring {source.bring}"
+    raise SourceError(f"{place / file}: not in {named}; {way_out}")
 
 
-@stamina.retry(on=_is_passing, attempts=3, timeout=120)
-def _download(url: str, target: Path) -> None:
-    aside = target.with_name(target.name + ".partial")
-    with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response, aside.open("wb") as stream:
-        shutil.copyfileobj(response, stream)
-    os.replace(aside, target)
+def _matches(folder: Path, file: str) -> list[Path]:
+    """The file of that very name, else the files that it matches as a shell pattern, sorted."""
+    if (folder / file).is_file():
+        return [folder / file]
+    if not any(letter in file for letter in "*?"):
+        return []
+    return sorted(path for path in folder.glob(file) if path.is_file())
 
 
-def _unpacked(source: PackageSource, folder: Path) -> Path:
-    target = folder / f"{source.distribution}-{source.version}-{digest(source)}"
-    if is_finished(target):
-        return target
-    with _locked(target):
-        if not is_finished(target):
-            archive = _archive(source, folder / "archives")
-            with publishing(target, source=source.model_dump(mode="json")) as partial:
-                _unpack(archive, source.members, partial)
-    return target
-
-
-def _archive(source: PackageSource, folder: Path) -> Path:
-    """The distribution's file as the index serves it, its hash checked."""
-    kept = folder / source.sha256
-    with _locked(kept):
-        archive = next(iter(sorted(kept.glob("*"))), None) if kept.is_dir() else None
-        if archive is None:
-            archive = _pip_download(source, kept)
-    if file_sha256(archive) != source.sha256:
-        raise SourceError(
-            f"{archive}: sha256 is {file_sha256(archive)}, the entry says {source.sha256}; delete it and run again"
-        )
-    return archive
-
-
-def _pip_download(source: PackageSource, kept: Path) -> Path:
-    aside = kept.with_name(kept.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    requirement = aside / "requirement.txt"
-    # With a hash, pip takes only the file that has it, and refuses before it runs anything from it.
-    requirement.write_text(f"{source.distribution}=={source.version} --hash=sha256:{source.sha256}\n")
-    command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
-        "--require-hashes", "--dest", str(aside / "files"), "--requirement", str(requirement),
-    ]  # fmt: skip
-    # pip asks a source distribution for its metadata. What builds it is installed here already, as a rule; a separate
-    # environment for it costs a download of its own.
-    for attempt in ([*command, "--no-build-isolation"], command):
-        try:
-            done = subprocess.run(attempt, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            raise SourceError(
-                f"{_named(source)}: pip took more than {PIP_SECONDS} s; check the package index"
-            ) from None
-        if done.returncode == 0 or "HASHES" in done.stderr or "No matching distribution" in done.stderr:
-            break
-    files = sorted((aside / "files").glob("*"))
-    if done.returncode or len(files) != 1:
-        raise SourceError(f"{_named(source)}: {_reason(done.stderr, source)}")
-    os.replace(aside / "files", kept)
-    shutil.rmtree(aside)
-    return kept / files[0].name
-
-
-def _named(source: PackageSource) -> str:
-    return f"{source.distribution}=={source.version}"
-
-
-def _reason(stderr: str, source: PackageSource) -> str:
-    got = [line.split()[-1] for line in stderr.splitlines() if line.strip().startswith("Got ")]
-    if got:
-        return f"the index serves a file with sha256 {got[0]}, the entry says {source.sha256}; check the entry's sha256"
-    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
-    reason = errors[-1] if errors else "no reason given"
-    return f"pip cannot download it ({reason}); check the package index and the version"
-
-
-def _unpack(archive: Path, patterns: tuple[str, ...], target: Path) -> None:
-    """Regular files that match a pattern; a source distribution's leading folder is left out of their paths."""
-    unpacked = 0
-    for name, read in _members(archive):
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name:
-            raise SourceError(f"{archive}: holds {name}, which points out of the archive; do not use this file")
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            place = target / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(read())
-            unpacked += 1
-    if not unpacked:
-        raise SourceError(
-            f"{archive}: no file matches {', '.join(patterns)}; correct the members of the entry's source"
-        )
-
-
-def _members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as wheel:
-            for item in wheel.infolist():
-                if not item.is_dir():
-                    yield item.filename, lambda item=item: wheel.read(item)
-        return
-    try:
-        with tarfile.open(archive) as sdist:
-            for item in sdist:
-                # Links are not followed: a file of data is a plain file.
-                if item.isfile():
-                    yield item.name.partition("/")[2], lambda item=item: _content(sdist, item)
-    except tarfile.TarError as error:
-        raise SourceError(f"{archive}: cannot be unpacked ({error}); delete it and run again") from None
-
-
-def _content(sdist: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
-    stream = sdist.extractfile(item)
-    assert stream is not None  # only links and folders have none
-    with stream:
-        return stream.read()
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Only one process at a time works on `target`; the lock goes with its holder, however that ends."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(target.name + ".lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def _way_to_a_folder(source: LocalSource) -> str:
+    return f"bring {source.bring}" if source.bring else "correct the folder of the entry's local source"

@@ -63,7 +63,8 @@ def test_local_folders_are_beside_the_entry(tmp_path: Path) -> None:
         ({"system_id": "a.b"}, "system_id"),
         ({"system_id": "a__b"}, "system_id"),
         ({"split": "held_out", "anchor": True}, "anchor of a family must be a train system"),
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 3}, "schema_version: .*is 3, this program reads 2; update CryoFound"),
+        ({"schema_version": 1}, "write 2 in its place"),
     ],
 )
 def test_faults_are_named_in_one_line(changes: dict, expected: str, tmp_path: Path) -> None:
