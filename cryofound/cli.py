@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cryofound.commands import models, recipe
+from cryofound.commands import models, recipe, reference
 from cryofound.errors import CryoFoundError
 
-NOUNS = (recipe, models)
+NOUNS = (recipe, reference, models)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.tiny_boltz"]
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
