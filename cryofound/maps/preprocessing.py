@@ -26,7 +26,7 @@ class ResampleStep(Section):
     kind: Literal["resample"]
     voxel_size: Positive = Field(description="angstrom")
     method: Literal["fourier", "spline"] = Field("fourier", description="spline: exactly this size, but no cut-off")
-    tolerance: Positive = Field(0.005, description="relative, of the size achieved by method fourier")
+    tolerance: Positive = Field(0.01, description="relative, of the size achieved by method fourier")
 
 
 class LowPassStep(Section):

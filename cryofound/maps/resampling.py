@@ -28,7 +28,7 @@ def resample(density: DensityMap, grid: Grid, transform: RigidTransform) -> np.n
     return moved.astype(np.float32)
 
 
-def fourier_resample(density: DensityMap, voxel_size: float, tolerance: float = 0.005) -> DensityMap:
+def fourier_resample(density: DensityMap, voxel_size: float, tolerance: float = 0.01) -> DensityMap:
     """The map at another voxel size (angstrom) by Fourier cropping or padding; voxel (0, 0, 0) stays where it is.
 
     The size achieved is in the result's grid. It is a whole fraction p/q of periods, the same along every axis: of all
