@@ -1,9 +1,8 @@
 """A differentiable Ramachandran term: how far outside the allowed region a residue's (phi, psi) lies.
 
 The allowed regions are those of MolProbity's Top8000 distributions (Williams 2018, doi:10.1002/pro.3330): all six
-classes, with the limits of ramalyze. From them `derive_table` makes, per class, the signed angular distance to the edge
-of the allowed region on a 2 degree grid. Unlike the percentiles themselves, which are flat zero over most of the plane,
-the distance tells an outlier which way home is. The derived table ships with the package.
+classes, with the limits of ramalyze. The percentiles ship with the package, rounded (`derive_table`); the signed
+angular distances to the edges of the regions are worked out from them when first needed.
 """
 
 from dataclasses import dataclass
@@ -13,15 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from cryofound.errors import SourceError
+from cryofound.physics.dihedrals import dihedral
+from cryofound.physics.torsion_grids import (
+    TorsionGrid,
+    TorsionTables,
+    contour_distance,
+    interpolate,
+    pack_percentiles,
+    read_grid,
+    torsion_tables,
+    unpack_percentiles,
+)
 from cryofound.structure.atomic_model import RESIDUE_TYPES, AtomicModel
 
 CLASSES = ("general", "glycine", "cis_proline", "trans_proline", "pre_proline", "isoleucine_valine")
-SPACING = 2.0  # degrees
-SIZE = 180
+SPACING = 2.0  # degrees between grid points, the first at 1
 _FILES = ("general-noGPIVpreP", "gly-sym", "cispro", "transpro", "prepro-noGP", "ileval-nopreP")
 _ALLOWED = (0.0005, 0.001, 0.002, 0.001, 0.001, 0.001)  # least percentile that is no outlier
 
@@ -30,11 +37,13 @@ _ALLOWED = (0.0005, 0.001, 0.002, 0.001, 0.001, 0.001)  # least percentile that 
 class RamachandranResidues:
     """Residues with both neighbours bonded.
 
-    atoms (residue, 5) rows of C of the residue before, N, CA, C, N of the one after; kind (residue,) row of CLASSES.
+    atoms (row, 5) int64 rows of C of the residue before, N, CA, C, N of the one after; kind (row,) int64 row of
+    CLASSES; residue (row,) int64 row of the model's residue arrays.
     """
 
     atoms: Tensor
     kind: Tensor
+    residue: Tensor
 
 
 def ramachandran_residues(model: AtomicModel, bonded: np.ndarray) -> RamachandranResidues:
@@ -52,65 +61,48 @@ def ramachandran_residues(model: AtomicModel, bonded: np.ndarray) -> Ramachandra
         [1, 2, 3, 4, 5],
         0,
     )
-    return RamachandranResidues(torch.from_numpy(atoms), torch.from_numpy(kind))
+    return RamachandranResidues(torch.from_numpy(atoms), torch.from_numpy(kind), torch.from_numpy(inner))
+
+
+def ramachandran_distance(positions_xyz: Tensor, residues: RamachandranResidues) -> Tensor:
+    """Signed angular distance (degrees) of each residue from the edge of its allowed region, negative inside.
+
+    positions_xyz (batch, atom, 3) -> (batch, row). Periodic and continuous, bilinear between points 2 degrees apart.
+    """
+    phi = dihedral(positions_xyz, residues.atoms[:, :4])
+    psi = dihedral(positions_xyz, residues.atoms[:, 1:])
+    tables = _tables(positions_xyz.device, positions_xyz.dtype)
+    kind = residues.kind.to(positions_xyz.device)
+    return interpolate(tables, kind, torch.stack([phi, psi], dim=-1).rad2deg())
 
 
 def ramachandran_excess(positions_xyz: Tensor, residues: RamachandranResidues, margin: float = 0.0) -> Tensor:
     """Angular distance (degrees, >= 0) of each residue beyond `margin` degrees inside the edge of its allowed region.
 
-    positions_xyz (batch, atom, 3) -> (batch, residue); zero for residues well inside. Differentiable.
+    positions_xyz (batch, atom, 3) -> (batch, row); zero for residues well inside. Differentiable.
     """
-    phi = dihedral(positions_xyz, residues.atoms[:, :4])
-    psi = dihedral(positions_xyz, residues.atoms[:, 1:])
-    table = allowed_distance().to(device=positions_xyz.device, dtype=positions_xyz.dtype)
-    # table points lie at -179, -177 ... degrees
-    x, y = ((angle.rad2deg() + 179.0) / SPACING for angle in (phi, psi))
-    x_low, y_low = x.floor(), y.floor()
-    value = torch.zeros_like(x)
-    for step_x in (0, 1):
-        for step_y in (0, 1):
-            share_x = x - x_low if step_x else 1 - (x - x_low)
-            share_y = y - y_low if step_y else 1 - (y - y_low)
-            rows = table[residues.kind, (x_low.long() + step_x) % SIZE, (y_low.long() + step_y) % SIZE]
-            value = value + share_x * share_y * rows
-    return (value + margin).clamp_min(0)
-
-
-def dihedral(positions_xyz: Tensor, atoms: Tensor) -> Tensor:
-    """Torsion angles in radians, -pi to pi (IUPAC sign): (batch, atom, 3), rows (torsion, 4) -> (batch, torsion)."""
-    a, b, c, d = (positions_xyz[:, atoms[:, column]] for column in range(4))
-    axis = c - b
-    first = torch.linalg.cross(a - b, axis)
-    second = torch.linalg.cross(d - c, axis)
-    sine = (torch.linalg.cross(first, second) * axis).sum(-1) / axis.norm(dim=-1)
-    return torch.atan2(sine, (first * second).sum(-1))
+    return (ramachandran_distance(positions_xyz, residues) + margin).clamp_min(0)
 
 
 @cache
 def allowed_distance() -> Tensor:
-    """(6, 180, 180) float32: signed distance in degrees to the allowed region of each class, negative inside."""
+    """(6, 180, 180) float32: signed degrees to the allowed region of each class, at 1, 3 ... 359 degrees."""
     with files("cryofound.physics").joinpath("tables", "ramachandran.npz").open("rb") as stream:
-        return torch.from_numpy(np.load(stream, allow_pickle=False)["distance"].astype(np.float32))
+        percentiles = unpack_percentiles(np.load(stream, allow_pickle=False)["percentile"])
+    grids = (TorsionGrid(values, (SPACING, SPACING)) for values in percentiles)
+    distances = [contour_distance(grid, level) for grid, level in zip(grids, _ALLOWED, strict=True)]
+    return torch.from_numpy(np.stack(distances))
 
 
 def derive_table(folder: Path) -> np.ndarray:
-    """The signed distances, (6, 180, 180) int8 degrees, from the Top8000 percentile grids in `folder`.
+    """The array of tables/ramachandran.npz, (6, 180, 180) uint8, from MolProbity's `rama8000-*.data` grids in `folder`.
 
-    The grids are MolProbity's `rama8000-*.data`. Raises SourceError if one is missing.
+    Raises SourceError if a grid is missing.
     """
-    tables = []
-    for name, allowed in zip(_FILES, _ALLOWED, strict=True):
-        path = Path(folder) / f"rama8000-{name}.data"
-        if not path.is_file():
-            raise SourceError(
-                f"{path}: missing; it is part of MolProbity's reference data (Top8000 Ramachandran grids)"
-            )
-        phi, psi, percentile = np.loadtxt(path, comments="#").T
-        inside = np.zeros((SIZE, SIZE), dtype=bool)
-        rows, columns = (np.rint((angle + 179.0) / SPACING).astype(int) % SIZE for angle in (phi, psi))
-        inside[rows, columns] = percentile >= allowed
-        around = np.tile(inside, (3, 3))  # angles are periodic
-        middle = slice(SIZE, 2 * SIZE)
-        outside, within = (np.asarray(distance_transform_edt(part))[middle, middle] for part in (~around, around))
-        tables.append(np.where(inside, 0.5 - within, outside - 0.5) * SPACING)
-    return np.clip(np.rint(np.stack(tables)), -127, 127).astype(np.int8)
+    return pack_percentiles(np.stack([read_grid(Path(folder) / f"rama8000-{name}.data").values for name in _FILES]))
+
+
+@cache
+def _tables(device: torch.device, dtype: torch.dtype) -> TorsionTables:
+    step = (SPACING, SPACING)
+    return torsion_tables([TorsionGrid(values, step) for values in allowed_distance().numpy()]).to(device, dtype)
