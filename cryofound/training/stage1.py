@@ -115,6 +115,8 @@ class Stage1:
 
     def _misfit(self, positions: Tensor, amplitude: Tensor, density: Tensor, resolution: tuple[float, ...]) -> Tensor:
         """1 - NCC of each map with the density rendered at its own resolution, (batch,)."""
+        if len(set(resolution)) == 1:
+            return 1 - ncc(render_gaussian(positions, amplitude, self.grid, resolution[0]), density)
         misfit = positions.new_zeros(len(positions))
         for value in sorted(set(resolution)):
             rows = torch.tensor([row for row, other in enumerate(resolution) if other == value], device=density.device)

@@ -17,3 +17,16 @@ def test_agrees_with_numpy_and_ignores_scale_and_shift():
 
 def test_a_constant_map_correlates_zero():
     assert ncc(torch.ones(1, 3, 3, 3), torch.rand(1, 3, 3, 3)).item() == 0
+
+
+def test_gradients_in_both_maps():
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.rand(2, 3, 4, 3, 2, generator=generator, dtype=torch.float64).requires_grad_().unbind(0)
+    assert torch.autograd.gradcheck(ncc, (a, b))
+
+
+def test_a_constant_map_has_no_gradient():
+    constant = torch.ones(1, 3, 3, 3, requires_grad=True)
+    ncc(constant, torch.rand(1, 3, 3, 3)).sum().backward()
+    assert constant.grad is not None
+    assert not constant.grad.any()
