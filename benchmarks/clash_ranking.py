@@ -1,0 +1,148 @@
+"""Does the clash term rank models as MolProbity's clashscore does? Twenty models, both sides, Spearman's rho.
+
+Fourteen structures as they were deposited, re-refined or predicted, six more shaken; none of them was used to choose
+anything in the term. cctbx's clashscore2 takes its hydrogens from a monomer library. The one in the shared data names
+the two hydrogens of a CH2 group by version 3 of the PDB's names, cctbx asks for version 2, and one of the two is lost;
+oxygen and hydrogen are larger in it than in MolProbity's own. So clashscore2 runs twice: with the library as it is, and
+with names and radii set right.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from cryofound.config import digest
+from cryofound.errors import StructureError
+from cryofound.physics.clashes import clash_overlap, clash_score, clash_topology
+from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.reading import read_model
+from cryofound.structure.writing import write_ensemble
+
+STRUCTURES = (
+    "calmodulin/seed/1exr_final.cif", "calmodulin/seed/1up5_final.cif",
+    "calmodulin/predicted/AF-P0DP23-F1-model_v6.cif",
+    "families/ras/4obe_final.cif.gz", "families/ras/5uk9_final.cif.gz", "families/ras/6wgn_final.cif.gz",
+    "families/ras/3k8y_final.cif.gz", "families/adenylate_kinase/1ake_final.cif.gz",
+    "families/adenylate_kinase/6s36_final.cif.gz", "families/adenylate_kinase/8bqf_final.cif.gz",
+    "families/hsp90_ntd/1us7_final.cif.gz", "families/hsp90_ntd/3c0e_final.cif.gz",
+    "families/hsp90_ntd/4as9_final.cif.gz", "families/gpcr_class_a/predicted/AF2_oprk_human.pdb.gz",
+)  # fmt: skip
+SHAKEN = {3: 0.05, 6: 0.10, 7: 0.15, 0: 0.20, 11: 0.25, 2: 0.30}  # row of STRUCTURES, angstrom along each axis
+PROCESSES = 2
+
+
+def clash_ranking(data: Path, scratch: Path) -> dict[str, float]:
+    """Spearman's rho between our term and clashscore2 over the twenty models, and over the fourteen real ones alone.
+
+    data is the shared data folder; clashscores are kept in `scratch`, by the digest of the positions, since each takes
+    half a minute. Raises StructureError if clashscore2 fails.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    given = _library(data, scratch / "library-as-it-is", repair=False)
+    complete = _library(data, scratch / "library-complete", repair=True)
+    models = [(read_model(data / name), 0.0, row) for row, name in enumerate(STRUCTURES)]
+    models += [(models[row][0], scale, row) for row, scale in SHAKEN.items()]
+    positions = [_shaken(model, scale, row) for model, scale, row in models]
+    ours = np.array([_ours(model, xyz) for (model, _, _), xyz in zip(models, positions, strict=True)])
+    jobs = [
+        (model, xyz, library, scratch)
+        for library in (given, complete)
+        for (model, _, _), xyz in zip(models, positions, strict=True)
+    ]
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        theirs = np.array(list(pool.map(lambda job: _clashscore(*job), jobs))).reshape(2, len(models))
+    real = len(STRUCTURES)
+    term, score = ours.T
+    return {
+        "clash_spearman": _rho(term, theirs[0]),
+        "clash_spearman_real": _rho(term[:real], theirs[0, :real]),
+        "clash_spearman_all_hydrogens": _rho(term, theirs[1]),
+        "clash_spearman_all_hydrogens_real": _rho(term[:real], theirs[1, :real]),
+        "clash_score_spearman_all_hydrogens": _rho(score, theirs[1]),
+        "clash_score_over_clashscore2": float(np.median(score / np.maximum(theirs[1], 0.1))),
+        "clashscore2_least": float(theirs[1].min()),
+        "clashscore2_greatest": float(theirs[1].max()),
+    }
+
+
+def _shaken(model: AtomicModel, scale: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(scale=scale, size=model.positions_xyz.shape)
+    return (model.positions_xyz + noise).astype(np.float32)
+
+
+def _ours(model: AtomicModel, positions_xyz: np.ndarray) -> tuple[float, float]:
+    """The term per 1000 atoms (angstrom^2) and our own clashscore."""
+    topology = clash_topology(model)
+    xyz = torch.from_numpy(positions_xyz)[None]
+    return 1000.0 * float(clash_overlap(xyz, topology).sum()) / topology.n_counted, float(clash_score(xyz, topology))
+
+
+def _rho(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.corrcoef(rankdata(ours), rankdata(theirs))[0, 1])
+
+
+def _clashscore(model: AtomicModel, positions_xyz: np.ndarray, library: Path, scratch: Path) -> float:
+    """clashscore2 of one model, from `scratch` if it was asked for before."""
+    name = digest(library.name, positions_xyz.tolist(), model.atom_name.tolist())
+    path, answer = scratch / f"{name}.cif", scratch / f"{name}.json"
+    if not answer.is_file():
+        write_ensemble(path, model, positions_xyz[None])
+        program = Path(__file__).with_name("clashscore_process.py")
+        command = [sys.executable, "-P", str(program), str(library), str(path), str(answer)]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            raise StructureError(f"{path}: clashscore2 failed with exit code {finished.returncode}: {reason}")
+    return float(json.loads(answer.read_text())["clashscore"])
+
+
+def _library(data: Path, folder: Path, repair: bool) -> Path:
+    """Unpack the monomer library, with names and radii set right if `repair`."""
+    if not folder.is_dir():
+        aside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        with tarfile.open(data / "molprobity" / "chem_data" / "chem_data_min.tar.xz") as archive:
+            archive.extractall(aside, filter="data")
+        if repair:
+            monomers = aside / "chem_data" / "mon_lib"
+            for path in monomers.glob("?/???.cif"):
+                path.write_text(_older_names(path.read_text(errors="replace")))
+            energies = monomers / "ener_lib.cif"
+            energies.write_text("".join(map(_radius, energies.read_text(errors="replace").splitlines(keepends=True))))
+        aside.rename(folder)
+    return folder
+
+
+def _older_names(monomer: str) -> str:
+    """A monomer's description with HB2, HB3 of each CH2 group renamed to HB1, HB2."""
+    found = set(re.findall(r"^ *\S+ +(\S+) +H +HCH2\b", monomer, re.MULTILINE))
+    renamed = {f"{name[:-1]}{last}": f"{name[:-1]}{last - 1}" for name in found for last in (2, 3)}
+    if not renamed:
+        return monomer
+    return re.sub(r"\b(" + "|".join(renamed) + r")\b", lambda match: renamed[match[1]], monomer)
+
+
+def _radius(line: str) -> str:
+    """A line of the library of atom types with the van der Waals radius of MolProbity's own library."""
+    atom = re.match(r"( (\S+) +[\d.]+ +[ABDNH] +)\d\.\d+( +\S+ +\S+ +(\S+).*\n)", line)
+    if atom is None:
+        return line
+    kind, element = atom[2], atom[4]
+    if element == "C" and kind.startswith("CR"):
+        radius = 1.75
+    elif element == "O":
+        radius = 1.40
+    elif element == "H":
+        radius = 1.05 if kind.startswith(("HCR", "HN", "HO", "HS")) else 1.22
+    else:
+        return line
+    return f"{atom[1]}{radius:.3f}{atom[3]}"

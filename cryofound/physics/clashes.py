@@ -1,0 +1,160 @@
+"""A differentiable clash term: overlap of van der Waals spheres, hydrogens included, pair by pair from a cell list.
+
+Radii, the distance in bonds below which atoms do not count, and the overlap that a hydrogen bond may have are those of
+Probe (Word et al. 1999, doi:10.1006/jmbi.1999.2400) as MolProbity's clashscore uses them today: radii to the electron
+cloud (Deis et al. 2013). Hydrogens ride on the heavy atoms (hydrogens.py), so the term is a function of these alone.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from torch import Tensor
+
+from cryofound.physics.hydrogens import (
+    FLAT,
+    RINGS,
+    TURNING,
+    Hydrogens,
+    heavy_bonds,
+    known_atoms,
+    place_hydrogens,
+    riding_hydrogens,
+)
+from cryofound.physics.neighbours import overlapping_pairs
+from cryofound.structure.atomic_model import ATOM_NAMES, ELEMENTS, RESIDUE_TYPES, AtomicModel
+
+RADII = {"C": 1.70, "N": 1.55, "O": 1.40, "S": 1.80, "P": 1.80, "SE": 1.90, "X": 1.70}  # angstrom
+CARBONYL, AROMATIC = 1.65, 1.75
+HYDROGEN, POLAR_HYDROGEN = 1.22, 1.05  # a hydrogen on an aromatic carbon has the radius of a polar one
+LEFT_OUT = -10.0  # the radius of an atom whose bonds are not known: it overlaps with nothing
+EXCLUDED_BONDS = 3  # between heavy atoms; a hydrogen counts as its parent
+HYDROGEN_BOND = 0.6  # angstrom of overlap that a hydrogen bond may have
+CLASH = 0.4  # angstrom of overlap from which on MolProbity counts a clash
+TOLERANCE = 0.2  # angstrom of overlap that costs nothing
+# Rings whose atoms accept hydrogen bonds from above: of tryptophan the six-membered one, of histidine the nitrogens.
+ACCEPTING_RINGS = {"PHE": RINGS["PHE"], "TYR": RINGS["TYR"], "TRP": "CD2 CE2 CE3 CZ2 CZ3 CH2", "HIS": "ND1 NE2"}
+
+
+@dataclass(frozen=True)
+class ClashTopology:
+    """What the clash term knows of a model beside its positions; sites are its atoms, then its hydrogens.
+
+    radius (site,) float64 angstrom; donor (of hydrogen bonds: a polar hydrogen and its parent), acceptor (site,) bool;
+    residue (site,) int64; excluded (pair,) int64 as in `overlapping_pairs`; n_residues; n_counted, the atoms that a
+    clashscore divides by: all hydrogens included, those that turn as well.
+    """
+
+    hydrogens: Hydrogens
+    radius: Tensor
+    donor: Tensor
+    acceptor: Tensor
+    residue: Tensor
+    excluded: Tensor
+    n_residues: int
+    n_counted: int
+
+    def to(self, device: torch.device) -> "ClashTopology":
+        """The same tables on another device."""
+        names = [each.name for each in fields(self) if not each.name.startswith("n_")]
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def clash_topology(model: AtomicModel) -> ClashTopology:
+    """The tables of a model; its positions only tell what is bonded (peptides, disulfides).
+
+    Atoms whose bonds are not known (a name that the residue type does not have) are left out.
+    """
+    hydrogens = riding_hydrogens(model)
+    parent = hydrogens.parent.numpy()
+    known = known_atoms(model)
+    aromatic, carbonyl, accepting = (_named(model, table) for table in (RINGS, _CARBONYLS, ACCEPTING_RINGS))
+    carbon, oxygen, sulphur = (model.element == ELEMENTS.index(name) for name in "COS")
+    heavy = np.array([RADII[name] for name in ELEMENTS])[model.element]
+    heavy[carbon & aromatic] = AROMATIC
+    heavy[carbonyl | (model.atom_name == ATOM_NAMES.index("C"))] = CARBONYL
+    heavy[~known] = LEFT_OUT
+    polar = ~carbon[parent]
+    light = np.where(polar | aromatic[parent], POLAR_HYDROGEN, HYDROGEN)
+    turning = _named(model, TURNING)
+    giving = turning.copy()
+    giving[parent[polar]] = True
+    none = np.zeros(len(parent), dtype=bool)
+    return ClashTopology(
+        hydrogens=hydrogens,
+        radius=torch.from_numpy(np.concatenate([heavy, light])),
+        donor=torch.from_numpy(np.concatenate([giving, polar])),
+        acceptor=torch.from_numpy(np.concatenate([oxygen | sulphur | accepting, none])),
+        residue=torch.from_numpy(np.concatenate([model.residue_index, model.residue_index[parent]])),
+        excluded=torch.from_numpy(_excluded(heavy_bonds(model), parent, model.n_atoms)),
+        n_residues=model.n_residues,
+        n_counted=int(known.sum() + turning.sum()) + len(parent),
+    )
+
+
+def clash_overlap(positions_xyz: Tensor, topology: ClashTopology, tolerance: float = TOLERANCE) -> Tensor:
+    """Sum of squared overlaps beyond the tolerance, angstrom^2: (batch, atom, 3) -> (batch, residue).
+
+    Each of the two residues of a pair has half of its value, so that the sum over residues is the sum over pairs.
+    Differentiable in positions_xyz, with a continuous gradient. Raises ValueError if a position is not finite.
+    """
+    rows, first, second, overlap = _overlaps(positions_xyz, topology, tolerance)
+    half = 0.5 * (overlap - tolerance).clamp_min(0).square()
+    batch = len(positions_xyz)
+    values = half.new_zeros(batch * topology.n_residues)
+    for site in (first, second):
+        values = values.index_add(0, rows * topology.n_residues + topology.residue[site], half)
+    return values.view(batch, topology.n_residues)
+
+
+def clash_score(positions_xyz: Tensor, topology: ClashTopology) -> Tensor:
+    """Pairs that overlap by 0.4 A or more per 1000 atoms, hydrogens included: (batch, atom, 3) -> (batch,) float64.
+
+    Near MolProbity's clashscore, which also places the hydrogens that turn and counts only what no bonded atom hides.
+    """
+    with torch.no_grad():
+        rows, _, _, overlap = _overlaps(positions_xyz, topology, CLASH)
+    counts = torch.bincount(rows[overlap >= CLASH], minlength=len(positions_xyz))
+    return 1000.0 * counts.double() / max(topology.n_counted, 1)
+
+
+def _overlaps(
+    positions_xyz: Tensor, topology: ClashTopology, tolerance: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Batch row, two sites and overlap (angstrom, less what a hydrogen bond may have) of every overlapping pair."""
+    sites_xyz = torch.cat([positions_xyz, place_hydrogens(positions_xyz, topology.hydrogens)], dim=1)
+    rows, first, second = overlapping_pairs(sites_xyz, topology.radius, topology.excluded, tolerance)
+    flat, sites = sites_xyz.flatten(0, 1), sites_xyz.shape[1]
+    vector = flat.index_select(0, rows * sites + first) - flat.index_select(0, rows * sites + second)
+    # the tiny offset keeps the gradient finite where two atoms coincide
+    distance = (vector.square().sum(-1) + 1e-12).sqrt()
+    donor, acceptor = topology.donor, topology.acceptor
+    bonding = (donor[first] & acceptor[second]) | (acceptor[first] & donor[second])
+    contact = topology.radius[first] + topology.radius[second] - HYDROGEN_BOND * bonding.double()
+    return rows, first, second, contact.to(distance.dtype) - distance
+
+
+_CARBONYLS = {
+    residue: " ".join(name for name in names.split() if name in ("CG", "CD")) for residue, names in FLAT.items()
+}
+
+
+def _named(model: AtomicModel, table: dict[str, str]) -> np.ndarray:
+    """(atom,) bool: the atoms that a table names, residue type to atom names."""
+    named = np.zeros((len(RESIDUE_TYPES), len(ATOM_NAMES)), dtype=bool)
+    for residue, names in table.items():
+        named[RESIDUE_TYPES.index(residue), [ATOM_NAMES.index(name) for name in names.split()]] = True
+    return named[model.residue_type[model.residue_index], model.atom_name]
+
+
+def _excluded(bonds: np.ndarray, parent: np.ndarray, n_atoms: int) -> np.ndarray:
+    """Codes of pairs up to three bonds apart, or four if one of them is a hydrogen."""
+    links = np.concatenate([bonds, bonds[:, ::-1], np.stack([np.arange(n_atoms)] * 2, axis=1)])
+    step = coo_array((np.ones(len(links), bool), links.T), shape=(n_atoms, n_atoms)).tocsr()
+    owner = np.concatenate([np.arange(n_atoms), parent])
+    sites = coo_array((np.ones(len(owner), bool), (np.arange(len(owner)), owner))).tocsr()
+    within = sites @ step @ step @ step @ sites.T
+    first, second = within.nonzero()
+    upper = first < second
+    return np.unique(first[upper].astype(np.int64) * len(owner) + second[upper])
