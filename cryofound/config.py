@@ -47,6 +47,25 @@ class ModelConfig(Section):
     occupancy_reach: float = Field(default=7.0, description="angstrom from a latent voxel's cell to the nearest atom")
 
 
+class StereochemistryConfig(Section):
+    """Weights of the stereochemical terms, and the spreads that make each a squared deviation without unit."""
+
+    bond: float = Field(default=1.0, ge=0)
+    angle: float = Field(default=1.0, ge=0)
+    volume: float = Field(default=1.0, ge=0, description="hand of chiral centres, flatness of planar groups")
+    omega: float = Field(default=1.0, ge=0)
+    cbeta: float = Field(default=1.0, ge=0)
+    ramachandran: float = Field(default=1.0, ge=0)
+    rotamer: float = Field(default=1.0, ge=0)
+    clash: float = Field(default=1.0, ge=0)
+    cbeta_sigma: float = Field(default=0.1, gt=0, description="angstrom")
+    ramachandran_sigma: float = Field(default=3.0, gt=0, description="degrees")
+    ramachandran_margin: float = Field(default=6.0, description="degrees inside the allowed region that are asked for")
+    rotamer_sigma: float = Field(default=5.0, gt=0, description="degrees")
+    rotamer_margin: float = Field(default=5.0, description="degrees inside the allowed region that are asked for")
+    clash_sigma: float = Field(default=0.05, gt=0, description="angstrom of overlap")
+
+
 class Stage1Config(Section):
     """VAE training: map -> latent -> displacement -> atoms -> rendered map."""
 
@@ -160,11 +179,16 @@ def load_yaml(path: Path, schema: type[SectionT]) -> SectionT:
         raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: must be a YAML mapping, found {type(raw).__name__}")
+    return validated(raw, schema, str(path))
+
+
+def validated(raw: object, schema: type[SectionT], where: str) -> SectionT:
+    """A section from plain data; raises RecipeError that begins with `where` and names every key that is wrong."""
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(_describe(problem, schema) for problem in error.errors())
-        raise RecipeError(f"{path}: {problems}") from None
+        raise RecipeError(f"{where}: {problems}") from None
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -187,4 +211,4 @@ def _describe(problem: ErrorDetails, schema: type[BaseModel]) -> str:
             section = field.annotation if field else None
         known = ", ".join(getattr(section, "model_fields", {}))
         return f"unknown key '{where}'" + (f" (known here: {known})" if known else "; remove it")
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"

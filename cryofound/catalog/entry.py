@@ -39,7 +39,8 @@ from cryofound.maps.preprocessing import PreprocessingStep
 __all__ = [
     "Accessions", "CatalogEntry", "ChainGroup", "EmdbSource", "EmpiarSource", "LocalSource", "MapState",
     "NormalModeState", "PackageSource", "PdbSource", "Reference", "SeriesOrigin", "Simulation", "Source", "SourceFile",
-    "StateEntry", "StructureChoice", "StructureState", "TrajectoryState", "anchor_of", "load_entries", "load_entry",
+    "StateEntry", "StructureChoice", "StructureState", "SystemFacts", "TrajectoryState", "anchor_of",
+    "load_entries", "load_entry",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
@@ -94,8 +95,8 @@ class Simulation(Section):
     seed: int = Field(default=0, description="of the noise, together with the names of system and state")
 
 
-class CatalogEntry(Section):
-    """One system of the catalog."""
+class SystemFacts(Section):
+    """What is known of a system before any of its files is read."""
 
     schema_version: Literal[2] = Field(2, description="version of this schema")
     system_id: Name = Field(description="unique in a catalog")
@@ -104,23 +105,10 @@ class CatalogEntry(Section):
     anchor: bool = Field(False, description="whether the family's canonical frame is this system's")
     title: str | None = Field(None, description="what it is, in words")
     accessions: Accessions = Field(Accessions(), description="where the data are deposited")
-    citation: str | None = Field(description="who measured it, with DOI; null where it is still to be filled in")
-    licence: str | None = Field(description="of the data, as CC0-1.0; null where it is still to be filled in")
-    sources: dict[str, Source] = Field(description="where files come from, by names that the rest of the entry uses")
-    reference: Reference
-    sequence: str | None = Field(None, description="one-letter sequence of a reference of one chain; else use chains")
-    chains: tuple[ChainGroup, ...] = Field((), description="sequences and stoichiometry of a complex")
+    citation: str | None = Field(None, description="who measured it, with DOI; null where it is still to be filled in")
+    licence: str | None = Field(None, description="of the data, as CC0-1.0; null where it is still to be filled in")
     symmetry: str = Field("C1", description="point group imposed on the maps: C1, C4, D2, T, O, I")
-    series: SeriesOrigin | None = Field(None, description="what made the maps of the states")
     contour: float | None = Field(None, description="contour level of all maps that state none, in their own units")
-    mask: SourceFile | None = Field(None, description="mask of all maps that name none")
-    preprocessing: tuple[PreprocessingStep, ...] = Field(
-        (), description="what is done to each map before it is brought to the canonical grid, in order"
-    )
-    states: tuple[StateEntry, ...] = Field(min_length=1, description="the maps, or the atoms that become maps")
-    simulation: Simulation = Field(
-        Simulation(resolution=8.0), description="how states given by atoms become maps; needed where there are such"
-    )
 
     @field_validator("schema_version", mode="before")
     @classmethod
@@ -142,6 +130,24 @@ class CatalogEntry(Section):
         if not SYMMETRY.fullmatch(value):
             raise ValueError(f"symmetry {value} is unknown; give C1, C2, ..., D2, ..., T, O or I")
         return value
+
+
+class CatalogEntry(SystemFacts):
+    """One system of the catalog."""
+
+    sources: dict[str, Source] = Field(description="where files come from, by names that the rest of the entry uses")
+    reference: Reference
+    sequence: str | None = Field(None, description="one-letter sequence of a reference of one chain; else use chains")
+    chains: tuple[ChainGroup, ...] = Field((), description="sequences and stoichiometry of a complex")
+    series: SeriesOrigin | None = Field(None, description="what made the maps of the states")
+    mask: SourceFile | None = Field(None, description="mask of all maps that name none")
+    preprocessing: tuple[PreprocessingStep, ...] = Field(
+        (), description="what is done to each map before it is brought to the canonical grid, in order"
+    )
+    states: tuple[StateEntry, ...] = Field(min_length=1, description="the maps, or the atoms that become maps")
+    simulation: Simulation = Field(
+        Simulation(resolution=8.0), description="how states given by atoms become maps; needed where there are such"
+    )
 
     @field_validator("sequence")
     @classmethod

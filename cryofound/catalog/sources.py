@@ -24,7 +24,7 @@ def fetch(source: PackageSource | PdbSource | LocalSource, cache: Path) -> Path:
     match source:
         case LocalSource():
             if not Path(source.folder).is_dir():
-                raise SourceError(f"{source.folder}: no such folder; {_way_to_a_folder(source)}")
+                raise SourceError(f"{source.folder}: no such folder; correct the folder of the entry's local source")
             return Path(source.folder)
         case PdbSource():
             return fetch_file(source, None, cache)
@@ -46,8 +46,10 @@ def fetch_file(
     `named` is what errors call the source. A download is checked against `sha256` where that is given. Several
     processes may ask for the same file at once. Raises SourceError with one line.
     """
-    if isinstance(source, LocalSource | PackageSource):
-        return _inside(fetch(source, cache), file, source, named)
+    if isinstance(source, LocalSource):
+        return place_in(source, file, named)
+    if isinstance(source, PackageSource):
+        return _inside(fetch(source, cache), file, "correct the entry's file or the source's members", named)
     name = archive_file(source, file)
     mirror = os.environ.get(MIRROR)
     if mirror:
@@ -58,6 +60,12 @@ def fetch_file(
             if not target.is_file():
                 download(file_url(source, name), target, sha256=sha256, patience=patience)
     return target
+
+
+def place_in(source: LocalSource, file: str | None, named: str = "its source") -> Path:
+    """The file of a local folder; raises SourceError, saying what to bring where the entry tells."""
+    way_out = f"bring {source.bring}" if source.bring else "correct the entry's file or the source's members"
+    return _inside(Path(source.folder), file, way_out, named)
 
 
 def found_file(source: Source, file: str | None, cache: Path, mirror: Mapping[str, Path] | None = None) -> Path | None:
@@ -141,7 +149,7 @@ def _mirror_names(source: ArchiveSource, name: str) -> Sequence[str]:
     return [last, last.removesuffix(".gz")] if last.endswith(".gz") else [last, last + ".gz"]
 
 
-def _inside(place: Path, file: str | None, source: LocalSource | PackageSource, named: str) -> Path:
+def _inside(place: Path, file: str | None, way_out: str, named: str) -> Path:
     if file is None:
         raise SourceError(f"{place}: {named} is a folder; name a file in it")
     matches = _matches(place, file)
@@ -150,9 +158,6 @@ def _inside(place: Path, file: str | None, source: LocalSource | PackageSource, 
     if matches:
         names = ", ".join(path.name for path in matches[:3])
         raise SourceError(f"{place}: {file} matches {len(matches)} files ({names}, ...); name one of them")
-    way_out = "correct the entry's file or the source's members"
-    if isinstance(source, LocalSource) and source.bring:
-        way_out = f"bring {source.bring}"
     raise SourceError(f"{place / file}: not in {named}; {way_out}")
 
 
@@ -163,7 +168,3 @@ def _matches(folder: Path, file: str) -> list[Path]:
     if not any(letter in file for letter in "*?"):
         return []
     return sorted(path for path in folder.glob(file) if path.is_file())
-
-
-def _way_to_a_folder(source: LocalSource) -> str:
-    return f"bring {source.bring}" if source.bring else "correct the folder of the entry's local source"
