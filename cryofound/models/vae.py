@@ -9,6 +9,8 @@ from cryofound.models.latent_grid import STRIDE, TokenGrid, occupied_tokens
 from cryofound.models.layers import SequenceEncoder, TokenConvNeXt
 from cryofound.models.molecule import MoleculeBatch
 
+PIECE = 2**18  # voxels at a time, where a whole map would leave the cache
+
 
 class Encoder(nn.Module):
     """Map beside the reference's density -> posterior over the occupied latent voxels.
@@ -126,8 +128,11 @@ def _patches(density: Tensor, tokens: TokenGrid) -> Tensor:
     batch = torch.arange(len(density), device=density.device)[:, None]
     z, y, x = tokens.index // edge**2, tokens.index // edge % edge, tokens.index % edge
     patches = cells[batch, z, :, y, :, x].flatten(2)
-    # one map at a time: torch.std takes three times as long, and its two-pass form over the batch a copy of the batch
+    # in pieces: torch.std takes ten times as long, and its two-pass form over the batch a copy of the batch
     mean = density.mean(dim=(1, 2, 3))
-    spread = [(values - middle).square().sum() for values, middle in zip(density, mean, strict=True)]
-    std = (torch.stack(spread) / (density[0].numel() - 1)).sqrt()
+    squares = [
+        torch.stack([(piece - middle).square().sum() for piece in values.flatten().split(PIECE)]).sum()
+        for values, middle in zip(density, mean, strict=True)
+    ]
+    std = (torch.stack(squares) / (density[0].numel() - 1)).sqrt()
     return (patches - mean[:, None, None]) / std.clamp_min(1e-6)[:, None, None]

@@ -1,12 +1,14 @@
 """Normalised cross-correlation between density maps, with its gradient written by hand.
 
-Autograd keeps five arrays of the size of the batch of maps; this keeps the two maps alone and works on one at a time.
+Autograd keeps five arrays of the size of the batch of maps; this keeps the two maps alone.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+
+PIECE = 2**18  # voxels at a time, where a whole map would leave the cache
 
 
 def ncc(density: Tensor, target: Tensor) -> Tensor:
@@ -38,10 +40,13 @@ class _Correlation(torch.autograd.Function):
 
 
 def _sums(a: Tensor, b: Tensor) -> Tensor:
-    """Means of two maps, sums of their squares about the means, and of their products."""
+    """Means of two maps (z, y, x), sums of their squares about the means, and of their products."""
     mean_a, mean_b = a.mean(), b.mean()
-    a, b = a - mean_a, b - mean_b
-    return torch.stack([mean_a, mean_b, a.square().sum(), b.square().sum(), (a * b).sum()])
+    parts = []
+    for part_a, part_b in zip(a.flatten().split(PIECE), b.flatten().split(PIECE), strict=True):
+        about_a, about_b = part_a - mean_a, part_b - mean_b
+        parts.append(torch.stack([about_a.square().sum(), about_b.square().sum(), (about_a * about_b).sum()]))
+    return torch.cat([torch.stack([mean_a, mean_b]), torch.stack(parts).sum(0)])
 
 
 def _gradient(

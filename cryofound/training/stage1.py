@@ -76,11 +76,16 @@ class Stage1:
     def batch(self, step: int, rank: int, world: int) -> Stage1Batch:
         """The maps of one rank at one step, a pure function of recipe seed, step, rank and world."""
         rows = global_batch(len(self.shards), self.recipe.stage1.batch_size, step, self.recipe.seed)[rank::world]
-        samples = [self.shards.sample(int(row)) for row in rows]
+        density = torch.empty(len(rows), *self.grid.shape_zyx)
+        metas = []
+        for target, row in zip(density, rows.tolist(), strict=True):
+            values, meta = self.shards.sample(row)
+            target.copy_(torch.from_numpy(values))
+            metas.append(meta)
         return Stage1Batch(
-            torch.stack([torch.from_numpy(density).float() for density, _ in samples]),
-            torch.tensor([self.system_ids.index(meta["system_id"]) for _, meta in samples]),
-            tuple(float(meta["resolution"]) for _, meta in samples),
+            density,
+            torch.tensor([self.system_ids.index(meta["system_id"]) for meta in metas]),
+            tuple(float(meta["resolution"]) for meta in metas),
         )
 
     def losses(self, module: nn.Module, batch: Stage1Batch, generator: torch.Generator) -> dict[str, Tensor]:
