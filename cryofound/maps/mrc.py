@@ -22,9 +22,9 @@ def read_map(path: Path, *, voxel_size: float | None = None, mapped: bool = Fals
     """Read .mrc, .map or .ccp4, also gzip or bzip2; values become float32 in (z, y, x) order, whatever order they had.
 
     `voxel_size` (angstrom) stands in for the header's. An uncompressed file is read through a memory map, so that one
-    copy is held; with `mapped`, one of native float32 is not copied at all: its values are read from disk when looked
-    at, may not be changed, and the file must stay as it is. Raises MapError as `read_header` does, and if the values
-    end too early, are more than fit into memory, or if any is NaN or infinite.
+    copy is held. With `mapped`, one of native float32 is not copied at all: its values are read from disk when looked
+    at, strided in the file's order; they may not be changed, and the file must stay as it is. Raises MapError as
+    `read_header` does, and if the values end too early, are more than fit into memory, or if any is NaN or infinite.
     """
     path = Path(path)
     header = read_header(path, voxel_size)

@@ -14,7 +14,7 @@ from cryofound.maps.filters import low_pass, low_pass_cosine, sharpen
 from cryofound.maps.masks import level_mask, masked, remove_dust, soft_mask, zone_mask
 from cryofound.maps.resampling import fourier_resample, resample
 from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.maps.statistics import noise, normalised
+from cryofound.maps.statistics import mean_and_sd, noise, normalised
 
 Facts = dict[str, str | int | float | list[int] | list[float]]
 Positive = Annotated[float, Field(gt=0)]
@@ -141,7 +141,7 @@ def preprocess(
                 "shape_xyz": list(density.grid.shape_zyx[::-1]),
                 "voxel_size": density.grid.voxel_size,
                 "origin_xyz": list(density.grid.origin_xyz),
-                "sd": float(density.values_zyx.std(dtype=np.float64)),
+                "sd": mean_and_sd(density.values_zyx)[1],
             }
         )
     return density, facts

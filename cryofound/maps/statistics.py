@@ -1,5 +1,6 @@
 """Levels of a map: noise outside the molecule, normalisation within it, averages over directions, central slices."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +28,11 @@ def noise(density: DensityMap, mask: np.ndarray) -> Noise:
     Raises MapError if the mask leaves no voxel.
     """
     same_shape(density, mask)
-    values = density.values_zyx[mask == 0].astype(np.float64)
+    values = density.values_zyx[mask == 0]
     if not len(values):
         raise MapError("the mask covers the whole map, so no noise is left to measure; use a tighter mask")
     robust = MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
-    return Noise(float(values.mean()), float(values.std()), robust, len(values))
+    return Noise(*mean_and_sd(values), robust, len(values))
 
 
 def normalised(density: DensityMap, mask: np.ndarray) -> tuple[DensityMap, float, float]:
@@ -40,12 +41,20 @@ def normalised(density: DensityMap, mask: np.ndarray) -> tuple[DensityMap, float
     Raises MapError for an empty mask or one in which the map is constant.
     """
     same_shape(density, mask)
-    values = density.values_zyx[mask > 0].astype(np.float64)
-    mean, sd = float(values.mean()), float(values.std())
+    values = density.values_zyx[mask > 0]
+    mean, sd = mean_and_sd(values)
     if not sd > 0:
         raise MapError(f"the map is constant ({mean:g}) in the mask of {len(values)} voxels; use another mask")
     scaled = (density.values_zyx - np.float32(mean)) / np.float32(sd)
     return DensityMap(scaled, density.grid), mean, sd
+
+
+def mean_and_sd(values: np.ndarray) -> tuple[float, float]:
+    """Mean and population sd of all values, summed in float64 without a temporary array as large as the map."""
+    mean = float(values.mean(dtype=np.float64))
+    chunks = np.array_split(values.reshape(-1), max(values.size // 2**20, 1))
+    variance = sum(float(np.square(chunk - mean, dtype=np.float64).sum()) for chunk in chunks) / values.size
+    return mean, math.sqrt(variance)
 
 
 def radial_average(density: DensityMap, centre_xyz: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
