@@ -47,8 +47,8 @@ def clash_ranking(data: Path, scratch: Path) -> dict[str, float]:
     half a minute. Raises StructureError if clashscore2 fails.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    given = _library(data, scratch / "library-as-it-is", repair=False)
-    complete = _library(data, scratch / "library-complete", repair=True)
+    given = monomer_library(data, scratch / "library-as-it-is", repair=False)
+    complete = monomer_library(data, scratch / "library-complete", repair=True)
     models = [(read_model(data / name), 0.0, row) for row, name in enumerate(STRUCTURES)]
     models += [(models[row][0], scale, row) for row, scale in SHAKEN.items()]
     positions = [_shaken(model, scale, row) for model, scale, row in models]
@@ -59,7 +59,7 @@ def clash_ranking(data: Path, scratch: Path) -> dict[str, float]:
         for (model, _, _), xyz in zip(models, positions, strict=True)
     ]
     with ThreadPoolExecutor(PROCESSES) as pool:
-        theirs = np.array(list(pool.map(lambda job: _clashscore(*job), jobs))).reshape(2, len(models))
+        theirs = np.array(list(pool.map(lambda job: official_clashscore(*job), jobs))).reshape(2, len(models))
     real = len(STRUCTURES)
     term, score = ours.T
     return {
@@ -90,14 +90,17 @@ def _rho(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(ours), rankdata(theirs))[0, 1])
 
 
-def _clashscore(model: AtomicModel, positions_xyz: np.ndarray, library: Path, scratch: Path) -> float:
-    """clashscore2 of one model, from `scratch` if it was asked for before."""
+def official_clashscore(model: AtomicModel, positions_xyz: np.ndarray, library: Path, scratch: Path) -> float:
+    """clashscore2 of one model (atom, 3) with a library, from `scratch` if it was asked for before.
+
+    Raises StructureError if it fails.
+    """
     name = digest(library.name, positions_xyz.tolist(), model.atom_name.tolist())
     path, answer = scratch / f"{name}.cif", scratch / f"{name}.json"
     if not answer.is_file():
         write_ensemble(path, model, positions_xyz[None])
         program = Path(__file__).with_name("clashscore_process.py")
-        command = [sys.executable, "-P", str(program), str(library), str(path), str(answer)]
+        command = [sys.executable, "-P", str(program), str(library.resolve()), str(path), str(answer)]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode:
             reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
@@ -105,8 +108,8 @@ def _clashscore(model: AtomicModel, positions_xyz: np.ndarray, library: Path, sc
     return float(json.loads(answer.read_text())["clashscore"])
 
 
-def _library(data: Path, folder: Path, repair: bool) -> Path:
-    """Unpack the monomer library, with names and radii set right if `repair`."""
+def monomer_library(data: Path, folder: Path, repair: bool) -> Path:
+    """The folder, with the shared data's monomer library unpacked in it, names and radii set right if `repair`."""
     if not folder.is_dir():
         aside = folder.with_name(folder.name + ".part")
         shutil.rmtree(aside, ignore_errors=True)

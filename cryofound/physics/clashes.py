@@ -1,8 +1,10 @@
 """A differentiable clash term: overlap of van der Waals spheres, hydrogens included, pair by pair from a cell list.
 
-Radii, the distance in bonds below which atoms do not count, and the overlap that a hydrogen bond may have are those of
-Probe (Word et al. 1999, doi:10.1006/jmbi.1999.2400) as MolProbity's clashscore uses them today: radii to the electron
-cloud (Deis et al. 2013). Hydrogens ride on the heavy atoms (hydrogens.py), so the term is a function of these alone.
+Radii and the overlap that a hydrogen bond may have are those of Probe (Word et al. 1999, doi:10.1006/jmbi.1999.2400)
+with MolProbity's radii to the electron cloud (Deis et al. 2013). Hydrogens ride on the heavy atoms (hydrogens.py), so
+the term is a function of these alone. Probe does not count a contact behind an atom that is bonded to either side,
+which is no smooth function; two simpler rules have nearly its effect. A hydrogen counts as its parent where bonds are
+counted, and the parent of a polar hydrogen may overlap with an acceptor by as much as the hydrogen.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -29,7 +31,7 @@ RADII = {"C": 1.70, "N": 1.55, "O": 1.40, "S": 1.80, "P": 1.80, "SE": 1.90, "X":
 CARBONYL, AROMATIC = 1.65, 1.75
 HYDROGEN, POLAR_HYDROGEN = 1.22, 1.05  # a hydrogen on an aromatic carbon has the radius of a polar one
 LEFT_OUT = -10.0  # the radius of an atom whose bonds are not known: it overlaps with nothing
-EXCLUDED_BONDS = 3  # between heavy atoms; a hydrogen counts as its parent
+EXCLUDED_BONDS = 3  # atoms nearer than a fourth bond do not count
 HYDROGEN_BOND = 0.6  # angstrom of overlap that a hydrogen bond may have
 CLASH = 0.4  # angstrom of overlap from which on MolProbity counts a clash
 TOLERANCE = 0.2  # angstrom of overlap that costs nothing
@@ -111,7 +113,7 @@ def clash_overlap(positions_xyz: Tensor, topology: ClashTopology, tolerance: flo
 def clash_score(positions_xyz: Tensor, topology: ClashTopology) -> Tensor:
     """Pairs that overlap by 0.4 A or more per 1000 atoms, hydrogens included: (batch, atom, 3) -> (batch,) float64.
 
-    Near MolProbity's clashscore, which also places the hydrogens that turn and counts only what no bonded atom hides.
+    Near MolProbity's clashscore (docs/decisions/008-clash-term.md), not the same: see the top of the module.
     """
     with torch.no_grad():
         rows, _, _, overlap = _overlaps(positions_xyz, topology, CLASH)
@@ -149,12 +151,15 @@ def _named(model: AtomicModel, table: dict[str, str]) -> np.ndarray:
 
 
 def _excluded(bonds: np.ndarray, parent: np.ndarray, n_atoms: int) -> np.ndarray:
-    """Codes of pairs up to three bonds apart, or four if one of them is a hydrogen."""
+    """Codes, as in `overlapping_pairs`, of the pairs of sites whose heavy atoms are at most EXCLUDED_BONDS apart."""
     links = np.concatenate([bonds, bonds[:, ::-1], np.stack([np.arange(n_atoms)] * 2, axis=1)])
     step = coo_array((np.ones(len(links), bool), links.T), shape=(n_atoms, n_atoms)).tocsr()
     owner = np.concatenate([np.arange(n_atoms), parent])
     sites = coo_array((np.ones(len(owner), bool), (np.arange(len(owner)), owner))).tocsr()
-    within = sites @ step @ step @ step @ sites.T
+    within = sites
+    for _ in range(EXCLUDED_BONDS):
+        within = within @ step
+    within = within @ sites.T
     first, second = within.nonzero()
     upper = first < second
     return np.unique(first[upper].astype(np.int64) * len(owner) + second[upper])

@@ -15,7 +15,7 @@ STEPS_YZ = ((0, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
 
 
 def overlapping_pairs(positions_xyz: Tensor, radius: Tensor, excluded: Tensor, margin: float) -> Tensor:
-    """Pairs of one batch item whose spheres overlap by more than `margin` angstrom and that are not excluded.
+    """Pairs of spheres of a batch row that overlap by more than `margin` angstrom and are not excluded.
 
     positions_xyz (batch, site, 3) angstrom; radius (site,) angstrom; excluded (pair,) int64, sorted, first * site +
     second with first < second -> (3, pair) int64: batch row, first and second site, first < second. The order is the
