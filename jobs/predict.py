@@ -26,10 +26,17 @@ GIB = 2**30
 GPU_SHARES = 4  # a GPU is lent in quarters
 
 
-def resources(job: PredictionJob, gpu_gib: float) -> dict[str, Any]:
-    """What a prediction asks Ray for, on GPUs of so much memory; raises StructureError if one cannot hold it."""
+def resources(job: PredictionJob, gpu_gib: float, memory_gib: float | None = None) -> dict[str, Any]:
+    """What a prediction asks Ray for, on GPUs of so much memory; `memory_gib` overrides the estimate of the machine's.
+
+    Raises StructureError if no GPU can hold it.
+    """
     need = cost(job.tokens)
-    asked: dict[str, Any] = {"num_cpus": 1, "memory": need.machine, "num_gpus": 0}
+    asked: dict[str, Any] = {
+        "num_cpus": 1,
+        "memory": need.machine if memory_gib is None else int(memory_gib * GIB),
+        "num_gpus": 0,
+    }
     if job.options.accelerator == "gpu":
         share = need.gpu / (gpu_gib * GIB)
         if share > 1:
@@ -41,9 +48,8 @@ def resources(job: PredictionJob, gpu_gib: float) -> dict[str, Any]:
     return asked
 
 
-def run(job: PredictionJob, folder: Path, gpu_gib: float) -> Path:
-    """The folder of the finished prediction, made by a Ray task; raises what the task raised."""
-    asked = resources(job, gpu_gib)
+def run(job: PredictionJob, folder: Path, asked: dict[str, Any]) -> Path:
+    """The folder of the finished prediction, made by a Ray task that is given what it asks; raises what it raised."""
     print(f"predict={job.name} tokens={job.tokens} " + " ".join(f"{key}={asked[key]:g}" for key in asked), flush=True)
     # Once more after a lost worker; an input at fault fails the second time as the first, so it is not tried again.
     return ray.get(_predict.options(**asked, max_retries=1).remote(job, folder))
@@ -61,13 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--gpu-gib", type=float, default=80.0, help="memory of one GPU of the cluster (default: %(default)s)"
     )
+    parser.add_argument("--memory-gib", type=float, help="memory of the machine to ask for (default: by the tokens)")
     given = parser.parse_args(arguments)
     try:
         job = prediction_job(given)
+        asked = resources(job, given.gpu_gib, given.memory_gib)
         if not ray.is_initialized():
             ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
             signal.signal(signal.SIGTERM, _stopped)  # after ray.init, which sets its own
-        folder = run(job, given.out.resolve(), given.gpu_gib)
+        folder = run(job, given.out.resolve(), asked)
     except (CryoFoundError, RayTaskError) as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if not isinstance(cause, CryoFoundError):

@@ -9,7 +9,7 @@ from cryofound.manifest import file_sha256
 from cryofound.reference.complexes import read_complex
 from cryofound.reference.confidence import read_boltz_confidence, read_json
 from cryofound.reference.prediction import PredictedModel, Prediction, Program
-from cryofound.reference.tokens import boltz_tokens
+from cryofound.reference.tokens import Tokens, boltz_tokens
 
 MODEL_FILE = re.compile(r"(?P<name>.+)_model_(?P<rank>\d+)\.(cif|pdb)")
 # boltz skips a prediction whose folder is there, and one that it has no memory for, and exits with 0 both times.
@@ -37,28 +37,25 @@ def read_boltz(folder: Path, name: str | None = None, samples: Literal["best", "
     found = _ranked_files(inside)
     program = _program(results, inside, found)
     order = sorted(found, key=lambda rank: (-_score(found[rank]["confidence"]), rank))
-    models = []
-    for rank in order if samples == "all" else order[:1]:
-        files = found[rank]
-        confidence = read_boltz_confidence(files["confidence"], files["plddt"], files.get("pae"))
-        models.append(PredictedModel(files["model"], rank, read_complex(files["model"]), confidence))
-    best = models[0]
-    assert best.confidence is not None  # it was just read
-    tokens = boltz_tokens(best.path, best.atoms, len(best.confidence.plddt))
-    for other in models[1:]:
-        assert other.confidence is not None
-        boltz_tokens(other.path, other.atoms, len(other.confidence.plddt))
+    read = [_read_model(rank, found[rank]) for rank in (order if samples == "all" else order[:1])]
     stem = _stem(inside)
     embeddings = inside / f"embeddings_{stem}.npz"
     return Prediction(
         name=stem,
         program=program,
         folder=inside,
-        models=tuple(models),
-        tokens=tokens,
+        models=tuple(model for model, _ in read),
+        tokens=read[0][1],
         embeddings=embeddings if embeddings.is_file() else None,
         files={path.name: file_sha256(path) for path in sorted(inside.iterdir()) if path.is_file()},
     )
+
+
+def _read_model(rank: int, files: dict[str, Path]) -> tuple[PredictedModel, Tokens]:
+    confidence = read_boltz_confidence(files["confidence"], files["plddt"], files.get("pae"))
+    atoms = read_complex(files["model"])
+    tokens = boltz_tokens(files["model"], atoms, len(confidence.plddt))
+    return PredictedModel(files["model"], rank, atoms, confidence), tokens
 
 
 def _results(folder: Path) -> Path | None:

@@ -29,7 +29,8 @@ def read_embedding(path: Path, n_tokens: int) -> np.ndarray:
 def read_member(path: Path, name: str) -> np.ndarray:
     """One array of an npz file and none of the others; raises StructureError with one line."""
     try:
-        with np.load(path, allow_pickle=False) as members:
+        # numpy leaves a path's file open when it is damaged.
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as members:
             if name not in members.files:
                 raise StructureError(f"{path}: holds {', '.join(members.files)} but no {name}; take boltz's own file")
             return members[name]
