@@ -16,8 +16,8 @@ def sample_children(children: Tensor, tokens: TokenGrid, points_xyz: Tensor, vox
     there is none around an atom. Points beyond the outermost grid points take the values at the edge.
     """
     size, spacing = 2 * tokens.edge, voxel_size * STRIDE / 2
-    place = (points_xyz / spacing + 0.5 * (size - 1)).clamp(0, size - 1.001)
-    low = place.floor()
+    place = (points_xyz / spacing + 0.5 * (size - 1)).clamp(0, size - 1)
+    low = place.floor().clamp_max(size - 2)
     fraction = place - low
     steps = torch.tensor([(x, y, z) for z, y, x in CHILDREN], device=low.device)
     corner = low.long()[:, :, None] + steps

@@ -50,6 +50,16 @@ def test_occupied_is_distance_of_cell_to_nearest_atom():
     assert tokens.mask[1].sum() < tokens.mask[0].sum()
 
 
+def test_atoms_at_and_beyond_the_edges_of_the_box_occupy_what_they_reach():
+    xyz = torch.randn(1, 25, 3, generator=torch.Generator().manual_seed(5)) * 40
+    tokens = occupied_tokens(xyz, torch.ones(1, 25, dtype=torch.bool), GRID, 17.0)
+    centres = latent_centres(GRID.box_size, GRID.voxel_size)
+    gap = ((xyz[0][:, None] - centres).abs() - STRIDE * GRID.voxel_size / 2).clamp_min(0)
+    assert set(tokens.index[0].tolist()) == set(torch.where(gap.norm(dim=-1).amin(0) <= 17.0)[0].tolist())
+    assert 25 < tokens.mask.sum() < 125
+    assert xyz.abs().max() > 80
+
+
 def test_reach_under_the_corners_is_refused():
     with pytest.raises(ValueError, match="occupancy_reach"):
         occupied_tokens(*molecules(), GRID, 6.9)
@@ -59,12 +69,19 @@ def test_depthwise_over_tokens_is_a_masked_dense_convolution():
     xyz, mask = molecules()
     tokens = occupied_tokens(xyz, mask, GRID, 8.0)
     generator = torch.Generator().manual_seed(2)
-    values = torch.randn(2, tokens.mask.shape[1], 6, generator=generator) * tokens.mask[..., None]
-    weight = torch.randn(27, 6, generator=generator)
-    ours = depthwise_tokens(values, tokens.neighbours, weight) * tokens.mask[..., None]
-    dense = F.conv3d(scatter(tokens, values), weight.T.reshape(6, 1, 3, 3, 3), padding=1, groups=6)
-    occupied = scatter(tokens, torch.ones_like(values))
-    torch.testing.assert_close(scatter(tokens, ours), dense * occupied, rtol=1e-5, atol=1e-5)
+    # 600 channels: the tokens are taken in several pieces
+    values = (torch.randn(2, tokens.mask.shape[1], 600, generator=generator) * tokens.mask[..., None]).requires_grad_()
+    weight = torch.randn(27, 600, generator=generator).requires_grad_()
+    ours = scatter(tokens, depthwise_tokens(values, tokens.neighbours, weight))
+    dense = F.conv3d(scatter(tokens, values), weight.T.reshape(600, 1, 3, 3, 3), padding=1, groups=600)
+    dense = dense * scatter(tokens, torch.ones_like(values))
+    torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
+    cotangent = torch.randn(ours.shape, generator=generator)
+    got, wanted = (torch.autograd.grad(result, (values, weight), cotangent) for result in (ours, dense))
+    torch.testing.assert_close(
+        got[0] * tokens.mask[..., None], wanted[0] * tokens.mask[..., None], rtol=1e-5, atol=1e-4
+    )
+    torch.testing.assert_close(got[1], wanted[1], rtol=1e-5, atol=1e-4)
 
 
 def test_child_neighbours_are_a_dense_convolution_at_half_the_spacing():
