@@ -1,5 +1,6 @@
 """docs/catalog.md's account of the schema, made from the schema so that the two cannot differ."""
 
+import json
 import types
 import typing
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def _table(section: type[BaseModel]) -> str:
         "|---|---|---|---|",
     ]
     for name, field in section.model_fields.items():
-        meaning = _escaped(_description(field))
+        meaning = _escaped(field.description or "")
         lines.append(f"| `{name}` | {_escaped(_type(field.annotation))} | {_default(field)} | {meaning} |")
     return "\n".join([*lines, ""])
 
@@ -92,13 +93,11 @@ def _default(field: FieldInfo) -> str:
         return "needed"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
-        return "`" + str(value.model_dump(mode="json", exclude_defaults=True)) + "`"
-    shown = {None: "null", True: "true", False: "false", (): "none"}
-    return shown[value] if any(value is each for each in shown) else f"`{value}`"
-
-
-def _description(field: FieldInfo) -> str:
-    return field.description or ""
+        value = value.model_dump(mode="json", exclude_defaults=True)
+        return "`" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "`" if value else "none"
+    if isinstance(value, tuple):
+        return "`" + ", ".join(str(each) for each in value) + "`" if value else "none"
+    return "`" + json.dumps(value).strip('"') + "`"
 
 
 def _escaped(text: str) -> str:

@@ -74,7 +74,7 @@ def writable(path: Path, *, force: bool = False) -> None:
 
 
 def write_entry(path: Path, entry: CatalogEntry, *, force: bool = False) -> None:
-    """Write an entry as YAML, without the fields that have their default; it appears whole or not at all.
+    """Write an entry as YAML; the file appears whole or not at all.
 
     Local folders beside or below the file are written relative to it. Raises RecipeError as `writable` does.
     """
@@ -85,8 +85,8 @@ def write_entry(path: Path, entry: CatalogEntry, *, force: bool = False) -> None
 
 
 def entry_text(entry: CatalogEntry) -> str:
-    """The entry as YAML, without the fields that have their default."""
-    content = {"schema_version": entry.schema_version, **entry.model_dump(mode="json", exclude_defaults=True)}
+    """The entry as YAML: its schema version and the fields that were given."""
+    content = {"schema_version": entry.schema_version, **entry.model_dump(mode="json", exclude_unset=True)}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
