@@ -107,13 +107,14 @@ def _sweep(
     width = int((positions[:, 0].max() - low[0]) / reach) + 3
     depth = int((positions[:, 1].max() - low[1]) / reach) + 3
     for site in range(sites):
-        x = int((positions[site, 0] - low[0]) / reach)
-        y = int((positions[site, 1] - low[1]) / reach)
-        z = int((positions[site, 2] - low[2]) / reach)
-        key[site] = (z * depth + y) * width + x
+        column = int((positions[site, 0] - low[0]) / reach)
+        line = int((positions[site, 1] - low[1]) / reach)
+        layer = int((positions[site, 2] - low[2]) / reach)
+        key[site] = (layer * depth + line) * width + column
     order = np.argsort(key, kind="mergesort")
     key = key[order]
-    xyz, size = positions[order], radius[order]
+    # a pair overlaps by the margin where spheres smaller by half of it touch
+    xyz, size = positions[order], radius[order] - radius.dtype.type(0.5 * margin)
     shifts = np.array([(step_z * depth + step_y) * width for step_y, step_z in STEPS_YZ])
     firsts, lasts = np.zeros(5, np.int64), np.zeros(5, np.int64)
     found, begin = 0, 0
@@ -127,12 +128,11 @@ def _sweep(
             while lasts[row] < sites and key[lasts[row]] <= key[begin] + shifts[row] + 1:
                 lasts[row] += 1
             for one in range(begin, end):
+                x, y, z, own = xyz[one, 0], xyz[one, 1], xyz[one, 2], size[one]
                 for other in range(one + 1 if row == 0 else firsts[row], lasts[row]):
-                    limit = size[one] + size[other] - margin
-                    dx = xyz[one, 0] - xyz[other, 0]
-                    dy = xyz[one, 1] - xyz[other, 1]
-                    dz = xyz[one, 2] - xyz[other, 2]
-                    if limit > 0.0 and dx * dx + dy * dy + dz * dz < limit * limit:
+                    limit = own + size[other]
+                    dx, dy, dz = x - xyz[other, 0], y - xyz[other, 1], z - xyz[other, 2]
+                    if limit > 0 and dx * dx + dy * dy + dz * dz < limit * limit:
                         first, second = min(order[one], order[other]), max(order[one], order[other])
                         code = first * sites + second
                         at = start[first]
