@@ -28,7 +28,7 @@ class Encoder(nn.Module):
 
     def forward(self, density: Tensor, reference_density: Tensor, tokens: TokenGrid) -> tuple[Tensor, Tensor]:
         """density, reference_density (batch, z, y, x) of any scale -> mean and log variance (batch, token, C)."""
-        patches = [_patches(values, tokens) for values in (density, reference_density)]
+        patches = [standardised_patches(values, tokens) for values in (density, reference_density)]
         hidden = self.stem(torch.cat(patches, dim=-1)) * tokens.mask[..., None]
         for block in self.blocks:
             hidden = block(hidden, tokens.neighbours, tokens.mask)
@@ -121,7 +121,7 @@ class VAE(nn.Module):
         return self.decode(latent, molecule, tokens), mean, log_variance, self.residuals(molecule)
 
 
-def _patches(density: Tensor, tokens: TokenGrid) -> Tensor:
+def standardised_patches(density: Tensor, tokens: TokenGrid) -> Tensor:
     """The STRIDE^3 voxels of each occupied cell of the standardised density, (batch, token, STRIDE^3)."""
     edge = tokens.edge
     cells = density.view(-1, edge, STRIDE, edge, STRIDE, edge, STRIDE)
