@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cryofound.catalog.download import PATIENT, Patience, fetch_json
+from cryofound.catalog.requesting import PATIENT, Patience, fetch_json
 from cryofound.catalog.servers import entry_url
 from cryofound.errors import SourceError
 

@@ -54,7 +54,8 @@ def parse_id(text: str) -> tuple[str, dict[str, tuple[str, ...]]]:
     found = ARCHIVE_ID.fullmatch(text)
     if found:
         return text, {"empiar" if found[1] else "emdb": (text,)}
-    if re.match(r"EM(P|D)", text, re.IGNORECASE):
+    # EMP1 and EMD are genes; only what ends like an archive's number was meant for one.
+    if re.match(r"EMPIAR|EM(P[A-Z]*|DB?)[-_ ]?\d{3,}$", text, re.IGNORECASE):
         raise RecipeError(f"{text}: is no id of EMPIAR (EMPIAR-10400) or EMDB (EMD-40226); correct it")
     if not re.fullmatch(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", text):
         raise RecipeError(f"{text}: is no name; use EMPIAR-10400, EMD-40226, or letters, digits, single - and _")
@@ -141,6 +142,7 @@ def _deposited(emdb: EmdbFacts, found: MapSurvey) -> dict[str, Any]:
         "state_id": emdb.id.lower().replace("-", "_"),
         "kind": "map",
         "source": MAPS,
+        "file": emdb.map_file,
         "sha256": found.sha256,
         "resolution": emdb.resolution,
         "contour": emdb.contour,

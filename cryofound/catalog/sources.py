@@ -1,12 +1,13 @@
 """The files of an entry on this machine: taken from a folder or a mirror of the archives, or downloaded once."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cryofound.catalog.download import MIRROR, PATIENT, Patience, download
+from cryofound.catalog.download import download
 from cryofound.catalog.locking import locked
 from cryofound.catalog.packages import unpacked
+from cryofound.catalog.requesting import MIRROR, PATIENT, Patience
 from cryofound.catalog.servers import default_file, file_url
 from cryofound.catalog.source_schema import EmdbSource, EmpiarSource, LocalSource, PackageSource, PdbSource, Source
 from cryofound.errors import SourceError
@@ -40,11 +41,13 @@ def fetch_file(
     named: str = "its source",
     sha256: str | None = None,
     patience: Patience = PATIENT,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
     """One file of a source, downloaded once into `cache`; a file that is null means the whole of a one-file source.
 
-    `named` is what errors call the source. A download is checked against `sha256` where that is given. Several
-    processes may ask for the same file at once. Raises SourceError with one line.
+    `named` is what errors call the source. A download is checked against `sha256` where that is given, and tells
+    `progress` its bytes so far and in all. Several processes may ask for the same file at once. Raises SourceError with
+    one line.
     """
     if isinstance(source, LocalSource):
         return place_in(source, file, named)
@@ -58,7 +61,7 @@ def fetch_file(
     if not target.is_file():
         with locked(target):
             if not target.is_file():
-                download(file_url(source, name), target, sha256=sha256, patience=patience)
+                download(file_url(source, name), target, sha256=sha256, patience=patience, progress=progress)
     return target
 
 

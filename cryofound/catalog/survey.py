@@ -13,7 +13,7 @@ from cryofound.maps.header import read_header
 from cryofound.maps.mrc import read_map
 from cryofound.maps.statistics import central_slices
 
-PICTURE_EDGE = 256
+PICTURE_EDGE = 128
 VOXEL_TOLERANCE = 1e-3
 
 

@@ -121,8 +121,8 @@ def add_entry(given: argparse.Namespace) -> None:
             emdb=emdb,
             progress=lambda name: status.update(f"reading {name}"),
         )
-    write_entry(path, draft.entry, force=given.force)
     save_series_picture(picture_of(path), [state.state_id for state in draft.entry.states], draft.surveys)
+    write_entry(path, draft.entry, force=given.force)
     table = Table(show_header=False, title=f"{system_id} ({given.family}, {given.split})", title_justify="left")
     for row in draft_rows(draft):
         table.add_row(*row)
@@ -235,24 +235,43 @@ def validate_catalog(given: argparse.Namespace) -> None:
 
 def fetch_entries(given: argparse.Namespace) -> None:
     """Download what entries name in archives and packages, one line for each file; raise at the end if any failed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
     from cryofound.catalog.entry import LocalSource
     from cryofound.catalog.files import find_entries
     from cryofound.catalog.sources import fetch_file
     from cryofound.errors import SourceError
 
+    console = Console(highlight=False, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     failed: list[str] = []
-    for _, entry in find_entries(given.catalog, given.names):
-        for file in dict.fromkeys(entry.files()):
-            source = entry.sources[file.source]
-            if isinstance(source, LocalSource):
-                continue
-            try:
-                place = fetch_file(source, file.file, given.home / "cache", sha256=file.sha256)
-            except SourceError as error:
-                failed.append(f"{entry.system_id}: {error}")
-                print(f"failed  {failed[-1]}", flush=True)
-                continue
-            print(f"here    {entry.system_id}: {place} ({place.stat().st_size} bytes)", flush=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        for _, entry in find_entries(given.catalog, given.names):
+            for file in dict.fromkeys(entry.files()):
+                source = entry.sources[file.source]
+                if isinstance(source, LocalSource):
+                    continue
+                bar = bars.add_task(f"{entry.system_id} {file.file or file.source}", total=None)
+                try:
+                    place = fetch_file(
+                        source,
+                        file.file,
+                        given.home / "cache",
+                        sha256=file.sha256,
+                        progress=lambda done, total, bar=bar: bars.update(bar, completed=done, total=total),
+                    )
+                    console.print(f"here    {entry.system_id}: {place} ({place.stat().st_size} bytes)")
+                except SourceError as error:
+                    failed.append(f"{entry.system_id}: {error}")
+                    console.print(f"failed  {failed[-1]}")
+                bars.remove_task(bar)
     _raise_all(failed)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cryofound.catalog.archives import look_up_emdb, look_up_empiar
-from cryofound.catalog.download import Patience
 from cryofound.catalog.entry import MapState, load_entry
+from cryofound.catalog.requesting import Patience
 from cryofound.catalog.source_schema import EmdbSource, EmpiarSource, PdbSource
 from cryofound.catalog.sources import fetch, fetch_file, found_file, is_changeable, mirror_index
 from cryofound.cli import main

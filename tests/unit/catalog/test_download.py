@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cryofound.catalog.download import Patience, download, fetch_json
+from cryofound.catalog.download import download
+from cryofound.catalog.requesting import Patience, fetch_json
 from cryofound.errors import SourceError
 from tests.unit.catalog.awkward_server import AwkwardServer, serving
 

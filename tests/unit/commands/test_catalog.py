@@ -249,3 +249,34 @@ def test_status_tells_what_is_ingested_and_what_has_changed_since(
     text = Path("catalog/EMPIAR-10400.yaml").read_text()
     Path("catalog/EMPIAR-10400.yaml").write_text(text.replace("family: made", "family: other"))
     assert "entry changed in family" in row("EMPIAR")
+
+
+@pytest.mark.shared
+def test_real_haemoglobin_in_its_map_and_in_another_frame(
+    tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared_data / "maps/emd3488_5ni1"
+    for name, placement in (("5ni1_updated.cif.gz", "docked"), ("modelangelo_5ni1.cif.gz", "undocked")):
+        given = ["--maps", str(folder / "emd_3488.mrc"), "--reference", str(folder / name), "--symmetry", "C2"]
+        given += ["--sequences", str(folder / "5ni1_entry.fasta"), "--family", "globin", "--resolution", "3.2"]
+        assert main(["catalog", "add", placement, *given, "--out", str(tmp_path), "--home", str(tmp_path)]) == 0
+        entry = load_entry(tmp_path / f"{placement}.yaml")
+        assert entry.reference.placement == placement
+        assert [len(group.names) for group in entry.chains] == [2, 2]
+        assert "copies of" not in capsys.readouterr().out
+
+
+@pytest.mark.shared
+def test_a_real_cryodrgn_series_with_a_real_boltz_folder(
+    tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boltz = shared_data / "boltz/boltz2_protein_ligand/results/boltz_results_input"
+    given = ["--maps", str(shared_data / "maps/series_50S_cryodrgn"), "--reference", str(boltz), "--family", "ribosome"]
+    assert main(["catalog", "add", "s50", *given, "--out", str(tmp_path), "--home", str(tmp_path)]) == 0
+    entry = load_entry(tmp_path / "s50.yaml")
+    assert len(entry.states) == 12
+    assert entry.series is not None
+    assert entry.series.program == "cryodrgn"
+    assert (entry.reference.method, entry.reference.placement) == ("boltz-2", "undocked")
+    assert "with confidence_score" in str(entry.reference.made)
+    assert "64 x 64 x 64 voxels (x, y, z) of 6.55 A" in capsys.readouterr().out
