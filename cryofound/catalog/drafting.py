@@ -18,10 +18,12 @@ from cryofound.config import validated
 from cryofound.errors import MapError, RecipeError
 from cryofound.manifest import file_sha256
 from cryofound.maps.density_map import Grid
+from cryofound.maps.mrc import read_map
+from cryofound.maps.shells import half_map_resolution
 from cryofound.structure.atomic_model import AtomicModel
 
 NYQUIST = 2.0
-MAPS, REFERENCE = "maps", "reference"
+MAPS, REFERENCE, HALF_MAPS, MASK = "maps", "reference", "half_maps", "mask"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,21 @@ class GivenReference:
     method: str | None = None
     made: str | None = None
     pdb_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Companions:
+    """What may come with the maps: a mask for all of them, and the half maps of the only one."""
+
+    mask: Path | None = None
+    half_maps: tuple[Path, Path] | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (*(self.half_maps or ()), *([self.mask] if self.mask else []))
+
+
+NONE = Companions()
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,7 @@ def draft_entry(
     sequences: Mapping[str, str],
     facts: Mapping[str, Any],
     *,
+    companions: Companions = NONE,
     resolution: float | None = None,
     emdb: EmdbFacts | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -75,13 +93,18 @@ def draft_entry(
     """Check maps, reference and sequences and put the entry together.
 
     `facts` are the other fields of the entry (system_id, family, split, symmetry, ...). `resolution` (angstrom) is of
-    all maps for which the series states none; without it twice the voxel size is assumed, and said so. `emdb` is what
-    the archive says of the one map of the series, where that is where it came from. Raises a CryoFoundError with one
-    line: maps of different grids, NaN, a sequence that the reference does not have.
+    all maps for which the series states none; without it that of the half maps is estimated (correlation 0.143), or
+    else twice the voxel size is assumed, and said so. `emdb` is what the archive says of the one map of the series,
+    where that is where it came from. Raises a CryoFoundError with one line: maps of different grids, NaN, a sequence
+    that the reference does not have.
     """
     where = str(facts.get("system_id"))
     facts = validated(_without_nulls(facts), SystemFacts, where).model_dump(exclude_defaults=True)
-    grid = common_grid([state.path for state in series.states])
+    if companions.half_maps and len(series.states) > 1:
+        raise MapError(
+            f"half maps belong to one map, this series has {len(series.states)}; add them to the entry's states"
+        )
+    grid = common_grid([*(state.path for state in series.states), *companions.paths])
     groups = chain_groups(reference.chains, sequences, str(reference.path))
     surveys: list[MapSurvey] = []
     met: Docking | None = None
@@ -96,7 +119,8 @@ def draft_entry(
         raise MapError(f"{twice[1]}: holds the same bytes as {twice[0]}; leave one of them out")
     entry = {
         **facts,
-        "sources": _sources(series, reference, emdb),
+        "sources": _sources(series, reference, companions, emdb),
+        "mask": companions.mask and _file(MASK, companions.mask),
         "reference": {
             "source": REFERENCE,
             "file": None if reference.pdb_id else reference.path.name,
@@ -108,19 +132,23 @@ def draft_entry(
         },
         "chains": [group.model_dump() for group in groups],
         "series": {"program": series.program, "job": series.job, "component": series.component},
-        "states": [_deposited(emdb, surveys[0])] if emdb else _states(series, surveys, resolution, grid),
+        "states": [_deposited(emdb, surveys[0])] if emdb else _states(series, surveys, companions, resolution, grid),
     }
     checked = validated(_without_nulls(entry), CatalogEntry, where)
     notes = (*series.notes, *_doubts(checked, met, reference), *symmetry_doubts(checked.symmetry, groups))
     return Draft(checked, grid, tuple(surveys), met, notes)
 
 
-def _states(series: Series, surveys: Sequence[MapSurvey], resolution: float | None, grid: Grid) -> list[dict[str, Any]]:
+def _states(
+    series: Series, surveys: Sequence[MapSurvey], companions: Companions, resolution: float | None, grid: Grid
+) -> list[dict[str, Any]]:
     root = _common_folder(series)
     states = []
     for state, found in zip(series.states, surveys, strict=True):
         told = state.resolution or resolution
         origin = "estimated" if series.program == "relion" and state.resolution else "stated"
+        if told is None and companions.half_maps:
+            told, origin = _half_map_resolution(companions), "estimated"
         states.append(
             {
                 "state_id": state.state_id,
@@ -131,9 +159,17 @@ def _states(series: Series, surveys: Sequence[MapSurvey], resolution: float | No
                 "population": state.population,
                 "resolution": round(told or NYQUIST * grid.voxel_size, 4),
                 "resolution_from": origin if told else "assumed",
+                "half_maps": companions.half_maps and [_file(HALF_MAPS, half) for half in companions.half_maps],
             }
         )
     return states
+
+
+def _half_map_resolution(companions: Companions) -> float:
+    assert companions.half_maps is not None
+    first, second = (read_map(half) for half in companions.half_maps)
+    mask = None if companions.mask is None else read_map(companions.mask).values_zyx
+    return half_map_resolution(first, second, mask).resolution
 
 
 def _deposited(emdb: EmdbFacts, found: MapSurvey) -> dict[str, Any]:
@@ -154,7 +190,7 @@ def _deposited(emdb: EmdbFacts, found: MapSurvey) -> dict[str, Any]:
 def _doubts(entry: CatalogEntry, met: Docking, reference: GivenReference) -> list[str]:
     notes = []
     if any(getattr(state, "resolution_from", None) == "assumed" for state in entry.states):
-        notes.append("no resolution is known: twice the voxel size is assumed; give --resolution, or edit the entry")
+        notes.append("no resolution is known: twice the voxel size is assumed; give --resolution or --half-maps")
     if not met.docked:
         notes.append(
             f"{reference.path.name} does not lie in the density ({met.inside:.0%} of its CA in the box, density there "
@@ -168,10 +204,31 @@ def _doubts(entry: CatalogEntry, met: Docking, reference: GivenReference) -> lis
     return notes
 
 
-def _sources(series: Series, reference: GivenReference, emdb: EmdbFacts | None) -> dict[str, Any]:
-    maps = {"kind": "emdb", "id": emdb.id} if emdb else {"kind": "local", "folder": str(_common_folder(series))}
-    model = {"kind": "local", "folder": str(reference.path.resolve().parent)}
-    return {MAPS: maps, REFERENCE: {"kind": "pdb", "id": reference.pdb_id} if reference.pdb_id else model}
+def _sources(
+    series: Series, reference: GivenReference, companions: Companions, emdb: EmdbFacts | None
+) -> dict[str, Any]:
+    sources = {
+        MAPS: {"kind": "emdb", "id": emdb.id} if emdb else _folder(_common_folder(series)),
+        REFERENCE: {"kind": "pdb", "id": reference.pdb_id} if reference.pdb_id else _folder(reference.path.parent),
+    }
+    if companions.half_maps:
+        folders = {half.resolve().parent for half in companions.half_maps}
+        if len(folders) > 1:
+            raise MapError(
+                f"{companions.half_maps[1]}: is not beside {companions.half_maps[0]}; put both in one folder"
+            )
+        sources[HALF_MAPS] = _folder(folders.pop())
+    if companions.mask:
+        sources[MASK] = _folder(companions.mask.parent)
+    return sources
+
+
+def _folder(path: Path) -> dict[str, str]:
+    return {"kind": "local", "folder": str(path.resolve())}
+
+
+def _file(source: str, path: Path) -> dict[str, str]:
+    return {"source": source, "file": path.name, "sha256": file_sha256(path)}
 
 
 def _common_folder(series: Series) -> Path:

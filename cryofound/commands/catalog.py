@@ -59,6 +59,8 @@ def _add_add(verbs: Any) -> None:
     add.add_argument("--split", choices=("train", "held_out"), default="train", help="default: %(default)s")
     add.add_argument("--resolution", type=float, help="angstrom, of the maps that come without one")
     add.add_argument("--contour", type=float, help="contour level of the maps, in their own units")
+    add.add_argument("--mask", type=Path, help="mask of the maps, on their grid")
+    add.add_argument("--half-maps", type=Path, nargs=2, metavar="HALF", help="the two half maps of a single map")
     add.add_argument("--system-id", help="default: the id")
     for name in ("title", "citation", "licence"):
         add.add_argument(f"--{name}", help="in words")
@@ -74,8 +76,7 @@ def add_entry(given: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cryofound.catalog.archives import LICENCE, look_up_empiar
-    from cryofound.catalog.drafting import draft_entry, parse_id
+    from cryofound.catalog.drafting import Companions, draft_entry, parse_id
     from cryofound.catalog.files import picture_of, writable, write_entry
     from cryofound.catalog.picture import save_series_picture
     from cryofound.catalog.series import find_series
@@ -94,21 +95,7 @@ def add_entry(given: argparse.Namespace) -> None:
         series = find_series(place)
     else:
         series = find_series(given.maps)
-    facts: dict[str, Any] = {
-        "system_id": system_id,
-        "family": given.family,
-        "split": given.split,
-        "accessions": {**accessions, **({"pdb": emdb.pdb} if emdb and emdb.pdb else {})},
-        "symmetry": given.symmetry or (emdb and emdb.symmetry) or "C1",
-        "contour": given.contour,
-        "title": given.title or (emdb and emdb.title),
-        "citation": given.citation or (emdb and emdb.citation),
-        "licence": given.licence or (LICENCE if emdb else None),
-    }
-    if given.look_up and "empiar" in accessions:
-        told = look_up_empiar(given.id)
-        known = {"title": told.title, "citation": told.citation, "licence": LICENCE}
-        facts = {**facts, **{key: facts[key] or value for key, value in known.items()}}
+    facts = {"system_id": system_id, **_known_facts(given, accessions, emdb)}
     sequences = read_fasta(given.sequences) if given.sequences else {}
     console = Console(width=WIDTH, highlight=False)
     with console.status("reading maps") as status:
@@ -117,6 +104,7 @@ def add_entry(given: argparse.Namespace) -> None:
             _reference(given.reference, given.name, given.home),
             sequences,
             facts,
+            companions=Companions(given.mask, given.half_maps and (given.half_maps[0], given.half_maps[1])),
             resolution=given.resolution,
             emdb=emdb,
             progress=lambda name: status.update(f"reading {name}"),
@@ -130,6 +118,28 @@ def add_entry(given: argparse.Namespace) -> None:
     for note in draft.notes:
         console.print(f"note: {note}", soft_wrap=True)
     console.print(f"wrote {path} and {picture_of(path)}", soft_wrap=True)
+
+
+def _known_facts(
+    given: argparse.Namespace, accessions: dict[str, tuple[str, ...]], emdb: "EmdbFacts | None"
+) -> dict[str, Any]:
+    """What was given, and what an archive that was asked says where nothing was."""
+    from cryofound.catalog.archives import LICENCE, look_up_empiar
+
+    told: dict[str, Any] = {}
+    if emdb:
+        told = {"title": emdb.title, "citation": emdb.citation, "licence": LICENCE}
+    elif given.look_up and "empiar" in accessions:
+        empiar = look_up_empiar(given.id)
+        told = {"title": empiar.title, "citation": empiar.citation, "licence": LICENCE}
+    return {
+        "family": given.family,
+        "split": given.split,
+        "accessions": {**accessions, "pdb": emdb.pdb if emdb else ()},
+        "symmetry": given.symmetry or (emdb and emdb.symmetry) or "C1",
+        "contour": given.contour,
+        **{key: getattr(given, key) or told.get(key) for key in ("title", "citation", "licence")},
+    }
 
 
 def _deposited_map(emdb_id: str, home: Path) -> "tuple[EmdbFacts, Path]":

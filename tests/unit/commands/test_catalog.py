@@ -14,9 +14,10 @@ from cryofound.cli import main
 from cryofound.manifest import file_sha256, publishing
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import read_map, write_map
+from cryofound.maps.shells import half_map_resolution
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
-from tests.unit.catalog.made_series import GRID, frames, made_series
+from tests.unit.catalog.made_series import GRID, frames, made_density, made_series
 
 
 @pytest.fixture
@@ -249,6 +250,44 @@ def test_status_tells_what_is_ingested_and_what_has_changed_since(
     text = Path("catalog/EMPIAR-10400.yaml").read_text()
     Path("catalog/EMPIAR-10400.yaml").write_text(text.replace("family: made", "family: other"))
     assert "entry changed in family" in row("EMPIAR")
+
+
+def test_half_maps_give_the_resolution_and_a_mask_lies_on_their_grid(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = made_density(made_protein(60), seed=9)
+    for seed, name in enumerate(("half_1.mrc", "half_2.mrc")):
+        noise = np.random.default_rng(seed).normal(0.0, 0.05, GRID.shape_zyx).astype(np.float32)
+        write_map(data / name, DensityMap(truth.values_zyx + noise, GRID))
+    write_map(data / "mask.mrc", DensityMap((truth.values_zyx > 0.05).astype(np.float32), GRID))
+    given = [
+        "catalog",
+        "add",
+        "one",
+        "--maps",
+        f"data/{frames(3)[0]}",
+        "--reference",
+        "data/model.cif",
+        "--family",
+        "f",
+    ]
+    given += ["--half-maps", "data/half_1.mrc", "data/half_2.mrc", "--out", "catalog", "--home", "home"]
+    assert main(given) == 0
+    state = load_entry(Path("catalog/one.yaml")).states[0]
+    assert isinstance(state, MapState)
+    halves = [read_map(data / f"half_{half}.mrc") for half in (1, 2)]
+    assert state.resolution == pytest.approx(half_map_resolution(*halves).resolution, abs=1e-4)
+    assert (state.resolution_from, state.half_maps and state.half_maps[1].file) == ("estimated", "half_2.mrc")
+    assert main([*given, "--mask", "data/mask.mrc", "--resolution", "7", "--force"]) == 0
+    entry = load_entry(Path("catalog/one.yaml"))
+    assert entry.mask is not None
+    assert entry.mask.sha256 == file_sha256(data / "mask.mrc")
+    shifted(data / "mask.mrc", voxel_size=2.0)
+    capsys.readouterr()
+    assert main([*given, "--mask", "data/mask.mrc", "--force"]) == 1
+    assert refused(capsys).startswith("data/mask.mrc: voxel size 2 A, not the 3")
+    assert main([*given[:4], "data/J42_*.mrc", *given[5:], "--force"]) == 1
+    assert refused(capsys).startswith("half maps belong to one map, this series has 3")
 
 
 @pytest.mark.shared
