@@ -1,0 +1,41 @@
+"""A step of stage 1: maps of several resolutions, and memory that grows with the protein and no faster."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.live_tensors import LiveTensors
+from benchmarks.stage1_cost import Case, stage1_of
+from cryofound.training.stage1 import Stage1Batch
+
+
+@pytest.mark.shared
+def test_maps_of_different_resolution_count_as_each_alone(shared_data: Path, tmp_path: Path):
+    stage = stage1_of(Case(atoms=300, maps=3, box_size=40, voxel_size=2.0, resolution=6.0), shared_data, tmp_path)
+    maps = stage.batch(0, 0, 1).density
+    system = torch.zeros(3, dtype=torch.long)
+    resolution = (6.0, 9.0, 6.0)
+
+    def misfit(rows: list[int]) -> float:
+        batch = Stage1Batch(maps[rows], system[rows], tuple(resolution[row] for row in rows))
+        return stage.losses(stage.module(), batch, torch.Generator().manual_seed(0))["misfit"].item()
+
+    alone = [misfit([row]) for row in range(3)]
+    assert alone[1] != pytest.approx(alone[0], rel=0.05)
+    assert misfit([0, 1, 2]) == pytest.approx(sum(alone) / 3, rel=1e-5)
+
+
+@pytest.mark.shared
+def test_memory_grows_with_atoms_and_voxels(shared_data: Path, tmp_path: Path):
+    """Four times the atoms and the voxels; anything over all pairs of atoms, or atoms and cells, would be 16 times."""
+    peaks = []
+    for atoms, box_size in ((1500, 56), (6000, 88)):
+        folder = tmp_path / str(atoms)
+        case = Case(atoms=atoms, maps=2, box_size=box_size, voxel_size=1.5, resolution=5.0)
+        with LiveTensors() as live:
+            stage = stage1_of(case, shared_data, folder)
+            batch = stage.batch(0, 0, 1)
+            stage.losses(stage.module(), batch, torch.Generator().manual_seed(0))["total"].backward()
+        peaks.append(live.peak)
+    assert peaks[1] < 4.2 * peaks[0]
