@@ -73,7 +73,8 @@ def _try(
 ) -> None:
     """One request: `partial` is whole afterwards, or Again is raised and `partial` is what can be gone on with."""
     have, known = _size(partial), _known(partial)
-    if not have or not known:
+    # Without a tag or a length nothing would tell that the rest is of another file.
+    if not have or not any(known.values()):
         _discard(partial)
         have, known = 0, {}
     headers = {"Range": f"bytes={have}-"} if have else {}

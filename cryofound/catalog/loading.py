@@ -20,7 +20,16 @@ from cryofound.structure.reading import read_model, read_trajectory_frame
 
 
 def load_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
-    """The reference as it lies in its file; raises StructureError if it contradicts the entry's sequence."""
+    """The reference's one chain as it lies in its file.
+
+    Raises StructureError if it contradicts the entry's sequence, or if the entry is a complex and names no chain of it.
+    """
+    names = [name for group in entry.chains for name in group.names]
+    if len(names) > 1 and entry.reference.chain is None:
+        raise StructureError(
+            f"{entry.system_id} is a complex of the chains {', '.join(names)} and a single one was asked for; "
+            "name it in the entry's reference"
+        )
     model = _chosen_model(entry, entry.reference, cache)
     stated = entry.stated_sequence(str(model.chain_id[0]))
     if stated is not None:
