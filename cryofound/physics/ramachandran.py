@@ -45,6 +45,10 @@ class RamachandranResidues:
     kind: Tensor
     residue: Tensor
 
+    def to(self, device: torch.device) -> "RamachandranResidues":
+        """The same rows on a device."""
+        return RamachandranResidues(self.atoms.to(device), self.kind.to(device), self.residue.to(device))
+
 
 def ramachandran_residues(model: AtomicModel, bonded: np.ndarray) -> RamachandranResidues:
     """The residues of a model that have a phi and a psi; bonded (residue - 1,) says which are bonded to the next."""
@@ -72,8 +76,7 @@ def ramachandran_distance(positions_xyz: Tensor, residues: RamachandranResidues)
     phi = dihedral(positions_xyz, residues.atoms[:, :4])
     psi = dihedral(positions_xyz, residues.atoms[:, 1:])
     tables = _tables(positions_xyz.device, positions_xyz.dtype)
-    kind = residues.kind.to(positions_xyz.device)
-    return interpolate(tables, kind, torch.stack([phi, psi], dim=-1).rad2deg())
+    return interpolate(tables, residues.kind, torch.stack([phi, psi], dim=-1).rad2deg())
 
 
 def ramachandran_excess(positions_xyz: Tensor, residues: RamachandranResidues, margin: float = 0.0) -> Tensor:

@@ -58,6 +58,10 @@ class RotamerResidues:
     kind: Tensor
     residue: Tensor
 
+    def to(self, device: torch.device) -> "RotamerResidues":
+        """The same rows on a device."""
+        return RotamerResidues(self.atoms.to(device), self.kind.to(device), self.residue.to(device))
+
 
 def rotamer_residues(model: AtomicModel) -> RotamerResidues:
     """The residues of a model that rotalyze would judge: all of CHI_PATHS with complete paths."""
@@ -115,7 +119,7 @@ def derive_tables(folder: Path) -> dict[str, np.ndarray]:
 
 def _look_up(tables: TorsionTables, positions_xyz: Tensor, residues: RotamerResidues) -> Tensor:
     chi = dihedral(positions_xyz, residues.atoms.flatten(0, 1)).rad2deg()
-    return interpolate(tables, residues.kind.to(chi.device), chi.unflatten(1, (-1, MAX_CHI)))
+    return interpolate(tables, residues.kind, chi.unflatten(1, (-1, MAX_CHI)))
 
 
 @cache

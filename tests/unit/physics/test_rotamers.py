@@ -153,3 +153,11 @@ def rotarama_data(shared_data: Path, tmp_path: Path) -> Path:
 def test_a_missing_grid_is_named(tmp_path: Path):
     with pytest.raises(SourceError, match="rota8000-arg"):
         derive_tables(tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_device_gives_the_same_numbers():
+    positions, residues = residue_at("LYS", 30.0, 20.0, -100.0, 75.0)
+    there = rotamer_distance(positions.cuda(), residues.to(torch.device("cuda"))).cpu()
+    torch.testing.assert_close(there, rotamer_distance(positions, residues))
