@@ -15,6 +15,8 @@ from cryofound.maps.density_map import Grid
 from cryofound.physics.correlation import ncc
 from cryofound.physics.density import gaussian_sigma
 from cryofound.physics.geometry import WINDOW, bonded_to_next
+from cryofound.physics.ramachandran import ramachandran_excess, ramachandran_residues
+from cryofound.physics.rotamers import rotamer_excess, rotamer_residues
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
 from cryofound.training.stage1 import Stage1Batch
 
@@ -90,6 +92,8 @@ class Baseline:
         )
         self.residue = torch.from_numpy(model.residue_index)
         self.windows, self.residues = backbone_windows(model), residue_atoms(model)
+        self.ramachandran = ramachandran_residues(model, bonded_to_next(model))
+        self.rotamers = rotamer_residues(model)
 
     def module(self) -> DenseVAE:
         """A freshly initialised network, its kernels laid out as convolutions are fastest with on a CPU."""
@@ -113,6 +117,8 @@ class Baseline:
             "backbone": (config.backbone_weight, distances_kept(positions, self.reference, self.windows)),
             "residue": (config.residue_weight, distances_kept(positions, self.reference, self.residues)),
             "clash": (1e-6, all_pairs_clash(positions, self.radius, self.residue)),
+            "ramachandran": (1e-6, ramachandran_excess(positions, self.ramachandran).square().sum(1).mean()),
+            "rotamer": (1e-6, rotamer_excess(positions, self.rotamers).square().sum(1).mean()),
         }
         total = torch.stack([weight * value for weight, value in weighted.values()]).sum()
         return {"total": total, **{name: value for name, (_, value) in weighted.items()}}

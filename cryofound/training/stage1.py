@@ -1,7 +1,7 @@
 """Stage 1: one VAE over the maps of all training systems.
 
 Loss = 1 - NCC + KL + distances kept (backbone windows, bonds, across peptides, within residues) + turning of residues +
-|system residual|^2, each with its weight of the recipe; why these weights: docs/decisions/002-stage1-weights.md.
+|system residual|^2 + stereochemistry, each with its weight of the recipe; why these weights: docs/decisions, 002 and 014.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from cryofound.physics.geometry import (
     residue_pairs,
     turning_loss,
 )
+from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
 from cryofound.training.checkpoints import load_weights
 from cryofound.training.molecules import molecule_batch, reference_density
@@ -66,6 +67,8 @@ class Stage1:
         self.bond = [bond_pairs(system.reference) for system in self.systems]
         self.peptide = [peptide_pairs(system.reference) for system in self.systems]
         self.residue = [residue_pairs(system.reference) for system in self.systems]
+        wanted = self.systems if config.stereochemistry_weight else []
+        self.stereochemistry = [stereochemistry(system.reference) for system in wanted]
 
     def module(self) -> VAE:
         """A freshly initialised VAE, the same for the same recipe and torch version."""
@@ -110,6 +113,9 @@ class Stage1:
             "turning": (config.turning_weight, turning_loss(displacement, molecule.residue_index, molecule.atom_mask)),
             "residual": (config.residual_weight, residual.square().sum(-1)),
         }
+        if config.stereochemistry_weight:
+            values = self._stereochemistry(positions, batch.system)
+            weighted["stereochemistry"] = (config.stereochemistry_weight, values)
         terms = {name: values.mean() for name, (_, values) in weighted.items()}
         total = torch.stack([weight * terms[name] for name, (weight, _) in weighted.items()]).sum()
         return {"total": total, "ncc": fit.mean(), **terms}
@@ -134,6 +140,16 @@ class Stage1:
         return torch.cat(
             [distance_loss(positions[row : row + 1], pairs[index]) for row, index in enumerate(system.tolist())]
         )
+
+    def _stereochemistry(self, positions: Tensor, system: Tensor) -> Tensor:
+        """Stereochemistry loss of each model (batch,), those of a system together."""
+        loss = positions.new_zeros(len(positions))
+        for index in system.unique().tolist():
+            rows = torch.nonzero(system == index).flatten().to(positions.device)
+            atoms = positions[rows, : self.systems[index].reference.n_atoms]
+            tables = self.stereochemistry[index].to(positions.device)
+            loss = loss.index_add(0, rows, stereochemistry_loss(atoms, tables, self.recipe.stereochemistry))
+        return loss
 
 
 def training_ids(systems: dict[str, System]) -> list[str]:
