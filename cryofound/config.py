@@ -32,6 +32,18 @@ class GridConfig(Section):
         return value
 
 
+class ShardsConfig(Section):
+    """Training shards: which systems training may see, and how samples are shuffled into tar files."""
+
+    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the train systems set aside by chance")
+    test: float = Field(default=0.0, ge=0, lt=1, description="share of them that joins the held-out systems as test")
+    whole_families: bool = Field(
+        default=False, description="whether a family is set aside whole, and held out whole if any of its systems is"
+    )
+    seed: int = Field(default=0, description="of both choices")
+    mebibytes: int = Field(default=256, ge=1, description="largest tar file")
+
+
 class ModelConfig(Section):
     """Sizes of the shared VAE (DESIGN.md sections 4 and 5)."""
 
@@ -84,6 +96,7 @@ class Stage1Config(Section):
         default=0.0, description="for series of linear modes, whose residues shift without turning"
     )
     residual_weight: float = Field(default=1e-3, description="pull of the system residuals to zero")
+    stereochemistry_weight: float = Field(default=1e-6, ge=0, description="of the mean over residues; 0 saves its time")
     checkpoint_every: int = 100
     log_every: int = 20
 
@@ -155,7 +168,9 @@ class Recipe(Section):
     seed: int = 0
     entries: tuple[str, ...] = Field(description="catalog entries (YAML), globs relative to the working directory")
     grid: GridConfig = GridConfig()
+    shards: ShardsConfig = ShardsConfig()
     model: ModelConfig = ModelConfig()
+    stereochemistry: StereochemistryConfig = StereochemistryConfig()
     stage1: Stage1Config = Stage1Config()
     stage2: Stage2Config = Stage2Config()
     sampling: SamplingConfig = SamplingConfig()

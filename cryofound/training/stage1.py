@@ -1,7 +1,7 @@
 """Stage 1: one VAE over the maps of all training systems.
 
 Loss = 1 - NCC + KL + distances kept (backbone windows, bonds, across peptides, within residues) + turning of residues +
-|system residual|^2 + stereochemistry, each with its weight of the recipe; why these weights: docs/decisions, 002 and 014.
+|system residual|^2 + stereochemistry, each with its weight of the recipe: docs/decisions, 002 and 014, say why these.
 """
 
 from dataclasses import dataclass

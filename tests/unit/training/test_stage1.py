@@ -1,5 +1,6 @@
 """A step of stage 1: maps of several resolutions, and memory that grows with the protein and no faster."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 
 from benchmarks.live_tensors import LiveTensors
 from benchmarks.stage1_cost import Case, stage1_of
-from cryofound.training.stage1 import Stage1Batch
+from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
+from cryofound.training.stage1 import Stage1, Stage1Batch
 
 
 @pytest.mark.shared
@@ -39,3 +41,25 @@ def test_memory_grows_with_atoms_and_voxels(shared_data: Path, tmp_path: Path):
             stage.losses(stage.module(), batch, torch.Generator().manual_seed(0))["total"].backward()
         peaks.append(live.peak)
     assert peaks[1] < 4.2 * peaks[0]
+
+
+@pytest.mark.shared
+def test_stereochemistry_of_a_batch_is_that_of_each_of_its_systems(shared_data: Path, tmp_path: Path):
+    large, small = (stage_with(shared_data, tmp_path / str(atoms), atoms).systems[0] for atoms in (400, 250))
+    systems = {"large": replace(large, system_id="large"), "small": replace(small, system_id="small")}
+    stage = stage_with(shared_data, tmp_path / "both", 250)
+    both = Stage1(stage.recipe, systems, stage.shards)
+    order = torch.tensor([1, 0, 1])  # small, large, small
+    positions = both.molecules.rows(order).reference_xyz.clone()
+    positions += 0.1 * torch.randn(positions.shape, generator=torch.Generator().manual_seed(0))
+    found = both._stereochemistry(positions, order)
+    for row, system in enumerate((small, large, small)):
+        atoms = positions[row : row + 1, : system.reference.n_atoms]
+        tables = stereochemistry(system.reference)
+        expected = stereochemistry_loss(atoms, tables, both.recipe.stereochemistry)
+        torch.testing.assert_close(found[row : row + 1], expected)
+
+
+def stage_with(shared_data: Path, folder: Path, atoms: int) -> Stage1:
+    folder.mkdir()
+    return stage1_of(Case(atoms=atoms, maps=1, box_size=40, voxel_size=2.0, resolution=6.0), shared_data, folder)
