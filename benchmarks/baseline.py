@@ -94,6 +94,9 @@ class Baseline:
         self.windows, self.residues = backbone_windows(model), residue_atoms(model)
         self.ramachandran = ramachandran_residues(model, bonded_to_next(model))
         self.rotamers = rotamer_residues(model)
+        # their tables are read at the first call, which under fake tensors would fail
+        ramachandran_excess(self.reference[None], self.ramachandran)
+        rotamer_excess(self.reference[None], self.rotamers)
 
     def module(self) -> DenseVAE:
         """A freshly initialised network, its kernels laid out as convolutions are fastest with on a CPU."""
