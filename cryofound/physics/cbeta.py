@@ -4,12 +4,13 @@ The measure of Lovell et al. 2003 (doi:10.1002/prot.10286) with the ideal angles
 from N-C-CA and from C-N-CA, the two places are averaged and set at the ideal bond length.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cryofound.physics.on_device import OnDevice
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES, AtomicModel
 
 OUTLIER = 0.25  # angstrom
@@ -26,16 +27,12 @@ _IDEAL = {
 
 
 @dataclass(frozen=True)
-class CBetas:
+class CBetas(OnDevice):
     """Residues with a CB: atoms (cbeta, 4) int64 rows of N, CA, C, CB; ideal (cbeta, 5) float64; residue (cbeta,)."""
 
     atoms: Tensor
     ideal: Tensor
     residue: Tensor
-
-    def to(self, device: torch.device | str) -> "CBetas":
-        """The same on another device."""
-        return replace(self, atoms=self.atoms.to(device), ideal=self.ideal.to(device), residue=self.residue.to(device))
 
 
 def cbetas(model: AtomicModel) -> CBetas:

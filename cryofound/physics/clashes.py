@@ -7,7 +7,7 @@ which is no smooth function; two simpler rules have nearly its effect. A hydroge
 counted, and the parent of a polar hydrogen may overlap with an acceptor by as much as the hydrogen.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from cryofound.physics.hydrogens import (
     riding_hydrogens,
 )
 from cryofound.physics.neighbours import overlapping_pairs
+from cryofound.physics.on_device import OnDevice
 from cryofound.structure.atomic_model import ATOM_NAMES, ELEMENTS, RESIDUE_TYPES, AtomicModel
 
 RADII = {"C": 1.70, "N": 1.55, "O": 1.40, "S": 1.80, "P": 1.80, "SE": 1.90, "X": 1.70}  # angstrom
@@ -40,7 +41,7 @@ ACCEPTING_RINGS = {"PHE": RINGS["PHE"], "TYR": RINGS["TYR"], "TRP": "CD2 CE2 CE3
 
 
 @dataclass(frozen=True)
-class ClashTopology:
+class ClashTopology(OnDevice):
     """What the clash term knows of a model beside its positions; sites are its atoms, then its hydrogens.
 
     radius (site,) float64 angstrom; donor (of hydrogen bonds: a polar hydrogen and its parent), acceptor (site,) bool;
@@ -56,11 +57,6 @@ class ClashTopology:
     excluded: Tensor
     n_residues: int
     n_counted: int
-
-    def to(self, device: torch.device) -> "ClashTopology":
-        """The same tables on another device."""
-        names = [each.name for each in fields(self) if not each.name.startswith("n_")]
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def clash_topology(model: AtomicModel) -> ClashTopology:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryofound.physics.on_device import OnDevice
 from cryofound.structure.atomic_model import AtomicModel
 
 WINDOW = 5
@@ -21,7 +22,7 @@ LONGEST_PEPTIDE_BOND = 2.0
 
 
 @dataclass(frozen=True)
-class DistancePairs:
+class DistancePairs(OnDevice):
     """Distances to keep.
 
     index (2, pair) rows of the atom arrays; weight (pair,) summing to 1; distance (pair,) angstrom in the reference.

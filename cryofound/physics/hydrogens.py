@@ -8,7 +8,7 @@ nitrogen that begins a chain or follows a gap.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from cryofound.physics.geometry import bonded_to_next
+from cryofound.physics.on_device import OnDevice
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES, AtomicModel
 
 # Paths along bonds; tests compare them with the wwPDB's chemical component dictionary.
@@ -45,7 +46,7 @@ STAGGERED = (np.pi / 3, np.pi, -np.pi / 3)
 
 
 @dataclass(frozen=True)
-class Hydrogens:
+class Hydrogens(OnDevice):
     """Where each hydrogen lies in the frame of heavy atoms.
 
     parent (hydrogen,) int64 row of the atom arrays; neighbours (hydrogen, 3) int64 rows of a, b, c; weight_c
@@ -61,10 +62,6 @@ class Hydrogens:
     weight_c: Tensor
     torsion: Tensor
     local: Tensor
-
-    def to(self, device: torch.device) -> "Hydrogens":
-        """The same tables on another device."""
-        return replace(self, **{each.name: getattr(self, each.name).to(device) for each in fields(self)})
 
 
 def place_hydrogens(positions_xyz: Tensor, hydrogens: Hydrogens) -> Tensor:

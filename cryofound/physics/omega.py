@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cryofound.physics.geometry import bonded_to_next
+from cryofound.physics.on_device import OnDevice
 from cryofound.structure.atomic_model import AtomicModel
 
 TWISTED = 30.0  # degrees from planar
@@ -19,7 +20,7 @@ SIGMA = 6.0
 
 
 @dataclass(frozen=True)
-class Peptides:
+class Peptides(OnDevice):
     """Peptide bonds between consecutive residues.
 
     atoms (peptide, 4) int64 rows of CA, C, N, CA; cis (peptide,) bool in the reference; residue (peptide,) int64, the
@@ -29,10 +30,6 @@ class Peptides:
     atoms: Tensor
     cis: Tensor
     residue: Tensor
-
-    def to(self, device: torch.device | str) -> "Peptides":
-        """The same on another device."""
-        return replace(self, atoms=self.atoms.to(device), cis=self.cis.to(device), residue=self.residue.to(device))
 
 
 def peptides(model: AtomicModel) -> Peptides:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cryofound.physics.dihedrals import dihedral
+from cryofound.physics.on_device import OnDevice
 from cryofound.physics.torsion_grids import (
     TorsionGrid,
     TorsionTables,
@@ -34,7 +35,7 @@ _ALLOWED = (0.0005, 0.001, 0.002, 0.001, 0.001, 0.001)  # least percentile that 
 
 
 @dataclass(frozen=True)
-class RamachandranResidues:
+class RamachandranResidues(OnDevice):
     """Residues with both neighbours bonded.
 
     atoms (row, 5) int64 rows of C of the residue before, N, CA, C, N of the one after; kind (row,) int64 row of
@@ -44,10 +45,6 @@ class RamachandranResidues:
     atoms: Tensor
     kind: Tensor
     residue: Tensor
-
-    def to(self, device: torch.device) -> "RamachandranResidues":
-        """The same rows on a device."""
-        return RamachandranResidues(self.atoms.to(device), self.kind.to(device), self.residue.to(device))
 
 
 def ramachandran_residues(model: AtomicModel, bonded: np.ndarray) -> RamachandranResidues:

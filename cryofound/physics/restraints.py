@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryofound.physics.on_device import OnDevice
 from cryofound.physics.restraint_table import atom_table, ideal_values, members, rows_of
 from cryofound.structure.atomic_model import AtomicModel
 
@@ -18,7 +19,7 @@ _OFFSET = 1e-6
 
 
 @dataclass(frozen=True)
-class RestraintRows:
+class RestraintRows(OnDevice):
     """Restraints of one kind: pairs (bonds, angstrom), triples (angles, degrees) or quadruples (volumes, angstrom^3).
 
     index (row, 2 | 3 | 4) int64 rows of the atom arrays; target and sigma (row,) float64 in the kind's unit;
@@ -30,22 +31,14 @@ class RestraintRows:
     sigma: Tensor
     residue: Tensor
 
-    def to(self, device: torch.device | str) -> "RestraintRows":
-        """The same on another device."""
-        return RestraintRows(*(part.to(device) for part in (self.index, self.target, self.sigma, self.residue)))
-
 
 @dataclass(frozen=True)
-class Restraints:
+class Restraints(OnDevice):
     """All covalent restraints of a model."""
 
     bonds: RestraintRows
     angles: RestraintRows
     volumes: RestraintRows
-
-    def to(self, device: torch.device | str) -> "Restraints":
-        """The same on another device."""
-        return Restraints(self.bonds.to(device), self.angles.to(device), self.volumes.to(device))
 
 
 def restraint_rows(model: AtomicModel) -> Restraints:

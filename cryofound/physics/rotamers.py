@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cryofound.physics.dihedrals import dihedral
+from cryofound.physics.on_device import OnDevice
 from cryofound.physics.torsion_grids import (
     TorsionGrid,
     TorsionTables,
@@ -47,7 +48,7 @@ _HALF_TURN = ("asp", "glu", "phetyr")
 
 
 @dataclass(frozen=True)
-class RotamerResidues:
+class RotamerResidues(OnDevice):
     """Residues whose side chain has all the atoms of its chi angles.
 
     atoms (row, 4, 4) int64 rows of the atoms of chi 1 to 4 (of chi 1 where a residue has fewer); kind (row,) int64
@@ -57,10 +58,6 @@ class RotamerResidues:
     atoms: Tensor
     kind: Tensor
     residue: Tensor
-
-    def to(self, device: torch.device) -> "RotamerResidues":
-        """The same rows on a device."""
-        return RotamerResidues(self.atoms.to(device), self.kind.to(device), self.residue.to(device))
 
 
 def rotamer_residues(model: AtomicModel) -> RotamerResidues:

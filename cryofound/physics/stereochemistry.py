@@ -6,9 +6,8 @@ loss is the mean over residues, so that it means the same for a peptide and a ch
 maps to the published weight of an unnormalised sum is in docs/decisions/014-stereochemistry-weights.md.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from cryofound.config import StereochemistryConfig
@@ -16,6 +15,7 @@ from cryofound.physics.cbeta import CBetas, cbeta_deviation, cbetas
 from cryofound.physics.clashes import ClashTopology, clash_overlap, clash_topology
 from cryofound.physics.geometry import bonded_to_next
 from cryofound.physics.omega import Peptides, omega_term, peptides
+from cryofound.physics.on_device import OnDevice
 from cryofound.physics.ramachandran import RamachandranResidues, ramachandran_excess, ramachandran_residues
 from cryofound.physics.restraints import Restraints, residue_sums, restraint_rows, restraint_term
 from cryofound.physics.rotamers import RotamerResidues, rotamer_excess, rotamer_residues
@@ -23,7 +23,7 @@ from cryofound.structure.atomic_model import AtomicModel
 
 
 @dataclass(frozen=True)
-class Stereochemistry:
+class Stereochemistry(OnDevice):
     """Everything the terms know of a model beside its positions."""
 
     restraints: Restraints
@@ -36,10 +36,6 @@ class Stereochemistry:
     @property
     def n_residues(self) -> int:
         return self.clashes.n_residues
-
-    def to(self, device: torch.device | str) -> "Stereochemistry":
-        """The same on another device."""
-        return Stereochemistry(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def stereochemistry(model: AtomicModel) -> Stereochemistry:

@@ -138,7 +138,10 @@ class Stage1:
     def _distances(self, positions: Tensor, system: Tensor, pairs: list[DistancePairs]) -> Tensor:
         """Distance loss of each model (batch,) against the pairs of its system."""
         return torch.cat(
-            [distance_loss(positions[row : row + 1], pairs[index]) for row, index in enumerate(system.tolist())]
+            [
+                distance_loss(positions[row : row + 1], pairs[index].to(positions.device))
+                for row, index in enumerate(system.tolist())
+            ]
         )
 
     def _stereochemistry(self, positions: Tensor, system: Tensor) -> Tensor:

@@ -63,3 +63,16 @@ def test_stereochemistry_of_a_batch_is_that_of_each_of_its_systems(shared_data: 
 def stage_with(shared_data: Path, folder: Path, atoms: int) -> Stage1:
     folder.mkdir()
     return stage1_of(Case(atoms=atoms, maps=1, box_size=40, voxel_size=2.0, resolution=6.0), shared_data, folder)
+
+
+@pytest.mark.gpu
+@pytest.mark.shared
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_step_on_cuda_has_the_losses_of_the_cpu(shared_data: Path, tmp_path: Path):
+    stage = stage_with(shared_data, tmp_path / "one", 400)
+    batch, losses = stage.batch(0, 0, 1), {}
+    for device in ("cpu", "cuda"):
+        module = stage.module().eval().to(device)
+        losses[device] = stage.losses(module, batch, torch.Generator(device).manual_seed(0))
+    for name in ("misfit", "bond", "peptide", "residue", "stereochemistry"):
+        assert losses["cuda"][name].item() == pytest.approx(losses["cpu"][name].item(), rel=0.2), name
