@@ -1,10 +1,11 @@
 """Does the clash term rank models as MolProbity's clashscore does? Twenty models, both sides, Spearman's rho.
 
 Fourteen structures as they were deposited, re-refined or predicted, six more shaken; none of them was used to choose
-anything in the term. cctbx's clashscore2 takes its hydrogens from a monomer library. The one in the shared data names
-the two hydrogens of a CH2 group by version 3 of the PDB's names, cctbx asks for version 2, and one of the two is lost;
-oxygen and hydrogen are larger in it than in MolProbity's own. So clashscore2 runs twice: with the library as it is, and
-with names and radii set right.
+anything in the term. cctbx's clashscore2 takes hydrogens and radii from a monomer library. The one in the shared data
+has larger oxygens and hydrogens than MolProbity's (1.52 and 1.20 A for 1.40 and, aromatic, 1.05), and names the two
+hydrogens of a CH2 group by version 3 of the PDB's names where cctbx asks for version 2, so that one of the two is lost.
+So clashscore2 runs twice: with the library as it is (`clash_spearman`; with our term given its radii, `_same_radii`),
+and with radii and names set right (`_molprobity`). How far the two runs agree is in `clashscore2_spearman_itself`.
 """
 
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from scipy.stats import rankdata
 
 from cryofound.config import digest
 from cryofound.errors import StructureError
-from cryofound.physics.clashes import clash_overlap, clash_score, clash_topology
+from cryofound.physics.clashes import AROMATIC, RADII, ClashTopology, clash_overlap, clash_score, clash_topology
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.reading import read_model
 from cryofound.structure.writing import write_ensemble
@@ -52,7 +54,9 @@ def clash_ranking(data: Path, scratch: Path) -> dict[str, float]:
     models = [(read_model(data / name), 0.0, row) for row, name in enumerate(STRUCTURES)]
     models += [(models[row][0], scale, row) for row, scale in SHAKEN.items()]
     positions = [_shaken(model, scale, row) for model, scale, row in models]
-    ours = np.array([_ours(model, xyz) for (model, _, _), xyz in zip(models, positions, strict=True)])
+    topologies = [clash_topology(model) for model, _, _ in models]
+    ours = _ours(topologies, positions)
+    same = _ours([_with_given_radii(topology) for topology in topologies], positions)
     jobs = [
         (model, xyz, library, scratch)
         for library in (given, complete)
@@ -60,17 +64,21 @@ def clash_ranking(data: Path, scratch: Path) -> dict[str, float]:
     ]
     with ThreadPoolExecutor(PROCESSES) as pool:
         theirs = np.array(list(pool.map(lambda job: official_clashscore(*job), jobs))).reshape(2, len(models))
-    real = len(STRUCTURES)
-    term, score = ours.T
+    given_score, molprobity_score = theirs
+    real = slice(len(STRUCTURES))
+    (term, score), (same_term, _) = ours, same
     return {
-        "clash_spearman": _rho(term, theirs[0]),
-        "clash_spearman_real": _rho(term[:real], theirs[0, :real]),
-        "clash_spearman_all_hydrogens": _rho(term, theirs[1]),
-        "clash_spearman_all_hydrogens_real": _rho(term[:real], theirs[1, :real]),
-        "clash_score_spearman_all_hydrogens": _rho(score, theirs[1]),
-        "clash_score_over_clashscore2": float(np.median(score / np.maximum(theirs[1], 0.1))),
-        "clashscore2_least": float(theirs[1].min()),
-        "clashscore2_greatest": float(theirs[1].max()),
+        "clash_spearman": _rho(term, given_score),
+        "clash_spearman_real": _rho(term[real], given_score[real]),
+        "clash_spearman_same_radii": _rho(same_term, given_score),
+        "clash_spearman_same_radii_real": _rho(same_term[real], given_score[real]),
+        "clash_spearman_molprobity": _rho(term, molprobity_score),
+        "clash_spearman_molprobity_real": _rho(term[real], molprobity_score[real]),
+        "clash_score_spearman_molprobity": _rho(score, molprobity_score),
+        "clash_score_over_molprobity": float(np.median(score / np.maximum(molprobity_score, 0.1))),
+        "clashscore2_spearman_itself": _rho(given_score, molprobity_score),
+        "clashscore2_least": float(molprobity_score.min()),
+        "clashscore2_greatest": float(molprobity_score.max()),
     }
 
 
@@ -79,11 +87,25 @@ def _shaken(model: AtomicModel, scale: float, seed: int) -> np.ndarray:
     return (model.positions_xyz + noise).astype(np.float32)
 
 
-def _ours(model: AtomicModel, positions_xyz: np.ndarray) -> tuple[float, float]:
-    """The term per 1000 atoms (angstrom^2) and our own clashscore."""
-    topology = clash_topology(model)
-    xyz = torch.from_numpy(positions_xyz)[None]
-    return 1000.0 * float(clash_overlap(xyz, topology).sum()) / topology.n_counted, float(clash_score(xyz, topology))
+def _ours(topologies: list[ClashTopology], positions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(model,) each: the term per 1000 atoms (angstrom^2), and our own clashscore."""
+    terms, scores = [], []
+    for topology, positions_xyz in zip(topologies, positions, strict=True):
+        xyz = torch.from_numpy(positions_xyz)[None]
+        terms.append(1000.0 * float(clash_overlap(xyz, topology).sum()) / topology.n_counted)
+        scores.append(float(clash_score(xyz, topology)))
+    return np.array(terms), np.array(scores)
+
+
+def _with_given_radii(topology: ClashTopology) -> ClashTopology:
+    """The topology with the radii of the library as it is."""
+    radius = topology.radius.clone()
+    atoms = len(radius) - len(topology.hydrogens.parent)
+    heavy, hydrogen = radius[:atoms], radius[atoms:]
+    heavy[heavy == RADII["O"]] = 1.52
+    heavy[heavy == AROMATIC] = RADII["C"]
+    hydrogen[~topology.donor[atoms:]] = 1.20
+    return replace(topology, radius=radius)
 
 
 def _rho(ours: np.ndarray, theirs: np.ndarray) -> float:
