@@ -75,6 +75,7 @@ def test_hydrogens_lie_where_reduce_places_them(shared_data, library, tmp_path):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_clashscore_is_close_to_the_official_one(shared_data, library, tmp_path):
     # an old structure with many clashes
     model = read_model(shared_data / "calmodulin" / "seed" / "4cln.pdb", residues=(61, 90))
