@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cryofound.errors import StoreError
 
@@ -22,21 +22,31 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, **facts: Any) -> None:
-    """List every file of `folder` with size and checksum, next to `facts` (JSON-serialisable)."""
+def listed_file(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: its size and checksum."""
+    return {"bytes": Path(path).stat().st_size, "sha256": file_sha256(path)}
+
+
+def write_manifest(folder: Path, *, files: Mapping[str, Mapping[str, Any]] | None = None, **facts: Any) -> None:
+    """List every file of `folder` with size and checksum, next to `facts` (JSON-serialisable).
+
+    `files` (path inside the folder to `listed_file`) are listed instead where they are known: those of a part that has
+    a manifest of its own need not be.
+    """
     folder = Path(folder)
-    files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != NAME
-    }
+    if files is None:
+        files = {
+            path.relative_to(folder).as_posix(): listed_file(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != NAME
+        }
     written = folder / (NAME + PARTIAL)
     written.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **facts, "files": files}, indent=1) + "\n")
     os.replace(written, folder / NAME)
 
 
-def read_manifest(folder: Path, *, check: bool = True) -> dict[str, Any]:
-    """The manifest of a folder; with `check`, every listed file is compared with its size and checksum.
+def read_manifest(folder: Path, *, check: bool | Literal["sizes"] = True) -> dict[str, Any]:
+    """The manifest of a folder; with `check`, every listed file is compared with its size and checksum, or size alone.
 
     Raises StoreError naming the file that is missing, cut short or changed.
     """
@@ -51,17 +61,18 @@ def read_manifest(folder: Path, *, check: bool = True) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise StoreError(f"{path}: schema {version}, not {SCHEMA_VERSION}; delete the folder and run again")
     for name, listed in manifest["files"].items() if check else ():
-        _check_file(Path(folder) / name, listed)
+        check_file(Path(folder) / name, listed, sizes_only=check == "sizes")
     return manifest
 
 
-def _check_file(path: Path, listed: dict[str, Any]) -> None:
+def check_file(path: Path, listed: Mapping[str, Any], *, sizes_only: bool = False) -> None:
+    """Raise StoreError if a file is not what its manifest says of it (`listed_file`)."""
     if not path.is_file():
         raise StoreError(f"{path}: missing, though its manifest lists it; delete the folder and run again")
     size = path.stat().st_size
     if size != listed["bytes"]:
         raise StoreError(f"{path}: {size} bytes, its manifest says {listed['bytes']}; delete the folder and run again")
-    if file_sha256(path) != listed["sha256"]:
+    if not sizes_only and file_sha256(path) != listed["sha256"]:
         raise StoreError(f"{path}: checksum differs from its manifest; delete the folder and run again")
 
 

@@ -1,120 +1,167 @@
-"""Ingest: catalog entries to the system store and its training shards, one Ray Data task per system."""
+"""Ingest: catalog entries to the system store and its training shards, streamed through Ray Data.
 
+Four passes, of tasks that each own what they write: the outline of every system, its states (one row per state, a task
+has those of one Zarr shard), its end, and the tar files. A pass does what an earlier run has left to do.
+"""
+
+import json
+import os
+import shutil
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import pyarrow as pa
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from cryofound import errors
-from cryofound.catalog.entry import CatalogEntry, anchor_of, load_entries
-from cryofound.config import Recipe, digest
-from cryofound.ensemble.shards import SAMPLES_PER_SHARD, shard_key, write_shard
-from cryofound.ensemble.store import SHARDS, STORE_SCHEMA, read_density, read_system, system_folder, write_system
-from cryofound.ensemble.system import System
-from cryofound.manifest import is_finished, publishing, read_manifest
-from cryofound.maps.density_map import Grid
-from data_pipeline.stages import build_system, changeable_files, provenance
+from cryofound.catalog.locking import locked
+from cryofound.config import Recipe
+from cryofound.ensemble.splits import SUBSETS, shard_contents
+from cryofound.ensemble.store import SHARDS, STORE, STORE_SCHEMA, SYSTEMS, checked_systems, system_folder
+from cryofound.ensemble.writing import is_written, shard_starts, states_per_shard
+from cryofound.errors import CryoFoundError, StoreError
+from cryofound.manifest import NAME, PARTIAL, is_finished, listed_file, write_manifest
+from data_pipeline import tasks
+from data_pipeline.plan import Plan, make_plan
+from data_pipeline.tasks import Row, Target
 
-STORE, CACHE = "store", "cache"
+WINDOW = 2048  # tasks that the driver keeps account of at a time
+Report = Callable[[str, int, int, float], None]
 
 
-def ingest(recipe: Recipe, home: Path) -> Path:
+def no_report(what: str, done: int, total: int, seconds: float) -> None:
+    """Tell nobody."""
+
+
+def ingest(recipe: Recipe, home: Path, *, strict: bool = False, report: Report = no_report) -> Path:
     """The store of a recipe's entries, `<home>/store-<digest>`: found finished, or made.
 
-    The digest is over the grid, the entries and the files of theirs that may change (a mirror's, a local folder's).
-    Ray must have been started. A system that is refused does not keep the others from being finished; then
-    CryoFoundError is raised with the first one's line, and a later run goes on with what is missing.
+    The digest is over the grid, the split, the entries and the files of theirs that may change (a mirror's, a local
+    folder's). Ray must have been started. A system that is refused does not keep the others from being finished, unless
+    `strict`; then the error of the first one is raised, and a later run goes on with what is missing. `report` is told
+    what is being done, how many of how many are done, and seconds since its beginning.
     """
-    home = Path(home)
-    entries = load_entries(recipe.entries)
-    cache = home / CACHE
-    files = {entry.system_id: changeable_files(entry, cache) for entry in entries}
-    identity = digest(STORE_SCHEMA, recipe.grid, *entries, files)
-    store = home / f"{STORE}-{identity}"
-    if is_finished(store):
-        read_manifest(store)
-        print(f"step={STORE} digest={identity} skipped=finished", flush=True)
-        return store
-    names = [entry.system_id for entry in entries]
-    with publishing(store, kind="store", digest=identity, systems=names, grid=recipe.grid.model_dump()) as unfinished:
-        _raise_first(_run(entries, recipe, unfinished, cache))
+    plan = make_plan(recipe, home)
+    store = plan.store
+    with locked(plan.cache / store.name):
+        if is_finished(store):
+            checked_systems(store)
+            print(f"step={STORE} digest={plan.identity} skipped=finished", flush=True)
+            return store
+        print(f"step={STORE} digest={plan.identity} systems={len(plan.systems)} states={plan.states}", flush=True)
+        target = Target(store.with_name(store.name + PARTIAL), plan.grid, plan.cache)
+        (target.store / SYSTEMS).mkdir(parents=True, exist_ok=True)
+        _run(plan, recipe, _Work(target, strict, report))
     return store
 
 
-def _run(entries: Sequence[CatalogEntry], recipe: Recipe, store: Path, cache: Path) -> list[dict[str, str]]:
-    """Ingest every entry; one row per system, with an empty error where all went well."""
-    rows = [
-        {"entry": entry.model_dump_json(), "anchor": anchor_of(entry.family, entries).model_dump_json()}
-        for entry in entries
+class _Work:
+    """Passes over blocks of rows, one task a block, and the first error of every system that was met in them."""
+
+    def __init__(self, target: Target, strict: bool, report: Report):
+        self.target, self.strict, self.report = target, strict, report
+        self.failed: dict[str, CryoFoundError] = {}
+
+    def run(self, what: str, blocks: Sequence[Sequence[Row]], task: tasks.Task) -> list[Row]:
+        """The rows that the tasks give back without error; those that fail do not stop the rest."""
+        total, began = sum(len(rows) for rows in blocks), time.monotonic()
+        found = []
+        for done, row in enumerate(self._streamed(blocks, task), start=1):
+            self.report(what, done, total, time.monotonic() - began)
+            if row["error"]:
+                self.refuse(row["system_id"], getattr(errors, row["kind"])(row["error"]))
+            elif row["files"]:
+                found.append(row)
+        return found
+
+    def refuse(self, system_id: str, error: CryoFoundError) -> None:
+        """Tell the first error of a system in one line; raise it at once if nothing may fail."""
+        if system_id not in self.failed:
+            self.failed[system_id] = error
+            print(f"step={STORE} system={system_id} refused: {error}", flush=True)
+            if self.strict:
+                raise error
+
+    def is_open(self, system_id: str) -> bool:
+        """Whether there is still something to do for a system, and nothing known that prevents it."""
+        return system_id not in self.failed and not is_finished(system_folder(self.target.store, system_id))
+
+    def _streamed(self, blocks: Sequence[Sequence[Row]], task: tasks.Task) -> Iterator[Row]:
+        waiting = iter(blocks)
+        # A block is a task and no shard has two writers. Windows of them bound what the driver keeps account of.
+        while window := [pa.Table.from_pylist(list(rows)) for rows in islice(waiting, WINDOW)]:
+            with warnings.catch_warnings():
+                # Ray 2.60 wants its named arguments only, but has none for max_retries: without it, rows that kill
+                # their worker are tried again for ever.
+                warnings.simplefilter("ignore", RayDeprecationWarning)
+                function = partial(_on_block, task=task, target=self.target)
+                dataset = ray.data.from_arrow(window).map_batches(
+                    function, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=1, max_retries=1
+                )
+            dataset.context.enable_progress_bars = False
+            dataset.context.max_errored_blocks = 0 if self.strict else -1
+            yield from dataset.iter_rows()
+
+
+def _on_block(rows: pa.Table, *, task: tasks.Task, target: Target) -> pa.Table:
+    return pa.Table.from_pylist(task(rows.to_pylist(), target))
+
+
+def _run(plan: Plan, recipe: Recipe, work: _Work) -> None:
+    """All four passes and the manifest; raises the first failure once the rest is done."""
+    store, names = work.target.store, list(plan.systems)
+    for name, system in plan.systems.items():
+        if system.error:
+            work.refuse(name, system.error)
+    work.run("outlines", [[tasks.system_row(plan.systems[name])] for name in names if work.is_open(name)], tasks.begin)
+    work.run("states", list(_unwritten(plan, work)), tasks.write)
+    work.run("systems", [[{"system_id": name}] for name in names if work.is_open(name)], tasks.finish)
+    for name in filter(work.is_open, names):
+        work.refuse(name, StoreError(f"{name}: a task of it died, Ray's log says why; run again"))
+    if work.failed:
+        first, *others = sorted(work.failed)
+        error = work.failed[first]
+        raise type(error)(f"{error}" + (f" (also refused: {', '.join(others)})" if others else ""))
+    shards = [
+        [{"subset": subset, "number": number, "samples": [f"{name}/{row}" for name, row in samples]}]
+        for subset in SUBSETS
+        for number, samples in enumerate(shard_contents(plan.samples(subset), plan.grid, plan.shards))
     ]
-    grid = Grid.centred(recipe.grid.box_size, recipe.grid.voxel_size)
-    task = partial(ingest_row, grid=grid, store=store, cache=cache)
-    # One block, and so one task, per system: no Zarr shard has two writers.
-    systems = ray.data.from_items(rows, override_num_blocks=len(rows))
-    with warnings.catch_warnings():
-        # Ray 2.60 wants its named arguments only, but has none for this: without it, a system that kills its worker is
-        # tried again for ever.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        tasks = systems.map(task, num_cpus=1, max_retries=1)
-    done = []
-    for row in tasks.iter_rows():
-        done.append(row)
-        print(
-            f"step={STORE} system={row['system_id']} done={len(done)}/{len(rows)} {row['error']}".rstrip(), flush=True
-        )
-    return sorted(done, key=lambda row: row["system_id"])
+    files = {}
+    for row in work.run("shards", shards, tasks.shard):
+        files |= json.loads(row["files"])
+    if len(files) != 2 * len(shards):
+        raise StoreError(f"{store}: a task that writes shards died, Ray's log says why; run again")
+    files |= {f"{SYSTEMS}/{name}/{NAME}": listed_file(system_folder(store, name) / NAME) for name in names}
+    _sweep(store, names, set(files))
+    facts = {"digest": plan.identity, "schema": STORE_SCHEMA, "states": plan.states, "systems": names}
+    settings = {"grid": recipe.grid.model_dump(), "shards": recipe.shards.model_dump()}
+    write_manifest(store, files=dict(sorted(files.items())), kind=STORE, **facts, **settings)
+    if plan.store.exists():  # never finished, or damaged: is_finished was asked before
+        shutil.rmtree(plan.store)
+    os.replace(store, plan.store)
 
 
-def ingest_row(row: dict[str, Any], *, grid: Grid, store: Path, cache: Path) -> dict[str, str]:
-    """Write the system and the training shards of one row unless they are there; errors of the input are returned.
-
-    `row` holds the JSON of an entry and of its family's anchor. Returned rather than raised, an error keeps its one
-    line: Ray would wrap it in a traceback and stop the other systems.
-    """
-    entry, anchor = (CatalogEntry.model_validate_json(row[name]) for name in ("entry", "anchor"))
-    folder = system_folder(store, entry.system_id)
-    try:
-        if not is_finished(folder):
-            system, densities = build_system(entry, anchor, grid, cache)
-            write_system(folder, system, densities, provenance(entry, anchor, cache))
-        write_shards(folder, store / SHARDS)
-    except errors.CryoFoundError as error:
-        return {"system_id": entry.system_id, "kind": type(error).__name__, "error": str(error)}
-    return {"system_id": entry.system_id, "kind": "", "error": ""}
+def _unwritten(plan: Plan, work: _Work) -> Iterator[list[Row]]:
+    """The rows of every Zarr shard that is not written, one row per state."""
+    size = states_per_shard(plan.grid)
+    for name in filter(work.is_open, plan.systems):
+        folder, states = system_folder(work.target.store, name), len(plan.systems[name].entry.states)
+        for first in shard_starts(states, plan.grid):
+            if not is_written(folder, first):
+                yield [{"system_id": name, "state": row} for row in range(first, min(first + size, states))]
 
 
-def write_shards(folder: Path, shards: Path) -> None:
-    """Write the shards of the system in `folder`: its training states, and none at all of a held-out system."""
-    system = read_system(folder)
-    rows = [row for row, state in enumerate(system.states) if (system.split, state.split) == ("train", "train")]
-    for number, start in enumerate(range(0, len(rows), SAMPLES_PER_SHARD)):
-        path = shards / f"{system.system_id}-{number:05d}.tar"
-        if not path.exists():
-            write_shard(path, (_sample(folder, system, row) for row in rows[start : start + SAMPLES_PER_SHARD]))
-
-
-def _sample(folder: Path, system: System, row: int) -> tuple[str, np.ndarray, dict[str, Any]]:
-    state = system.states[row]
-    meta = {
-        "system_id": system.system_id,
-        "state_id": state.state_id,
-        "family": system.family,
-        "state_index": row,
-        "population": state.population,
-        "resolution": state.resolution,
-        "voxel_size": system.grid.voxel_size,
-    }
-    return shard_key(system.system_id, state.state_id), read_density(folder, row), meta
-
-
-def _raise_first(done: Sequence[dict[str, str]]) -> None:
-    refused = [row for row in done if row["error"]]
-    if refused:
-        kind = getattr(errors, refused[0]["kind"])
-        others = ", ".join(row["system_id"] for row in refused[1:])
-        raise kind(refused[0]["error"] + (f" (also refused: {others})" if others else ""))
+def _sweep(store: Path, systems: Sequence[str], files: set[str]) -> None:
+    """Remove what killed tasks left beside the systems and the shards."""
+    for folder in (store / SYSTEMS).iterdir():
+        if folder.name not in systems:
+            shutil.rmtree(folder)
+    for path in (store / SHARDS).rglob("*"):
+        if path.is_file() and path.relative_to(store).as_posix() not in files:
+            path.unlink()

@@ -1,6 +1,9 @@
-"""From a catalog entry to a system with its maps: pure functions of one entry, free of Ray."""
+"""From a catalog entry to a placed reference, and from one of its states to a map: pure functions, free of Ray."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +11,16 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from cryofound.catalog.entry import CatalogEntry, MapState, NormalModeState, Simulation, StateEntry, TrajectoryState
-from cryofound.catalog.loading import load_reference, load_state, source_file
-from cryofound.catalog.sources import is_changeable
-from cryofound.ensemble.system import State, System
+from cryofound.catalog.entry import CatalogEntry, MapState, NormalModeState, Simulation, StateEntry
+from cryofound.catalog.loading import load_state, source_file
+from cryofound.ensemble.system import Outline, State, StateArrays, System
 from cryofound.errors import CryoFoundError
-from cryofound.manifest import file_sha256
-from cryofound.maps.density_map import Grid
+from cryofound.maps.boxes import cut_box
+from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import read_map
+from cryofound.maps.preprocessing import preprocess
 from cryofound.maps.resampling import resample
+from cryofound.maps.rigid_transform import RigidTransform
 from cryofound.physics.density import render_gaussian
 from cryofound.reference.canonical import (
     FamilyFrame,
@@ -27,34 +31,95 @@ from cryofound.reference.canonical import (
     place_reference,
     place_state,
 )
+from cryofound.structure.alignment import superpose
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
+from data_pipeline.references import fitted_model, load_own_reference, registered
 
 NOISE_REACH = 3.0
+SPLINE_REACH = 24  # voxels; a cubic spline's memory of what lies beyond is 1e-14
 _NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype=np.float32)
 
 
-def build_system(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) -> tuple[System, np.ndarray]:
-    """The system of an entry in the canonical frame of its family, and its maps (state, z, y, x) float32.
+@dataclass(frozen=True)
+class PlacedReference:
+    """An entry's reference: `own` in the frame of its files (of its maps, once registered), and in the canonical one.
 
-    `anchor` is the entry that defines the frame (it may be `entry` itself); `cache` is where sources are kept.
-    Raises a CryoFoundError whose line begins with the system's id.
+    `registration` says how it came into the maps, empty where it lay there.
     """
-    try:
-        return _build(entry, anchor, grid, Path(cache))
-    except CryoFoundError as error:
-        raise type(error)(f"{entry.system_id}: {error}") from error
+
+    own: AtomicModel
+    placement: Placement
+    registration: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BuiltState:
+    """The arrays of one state, and what its provenance should tell of it."""
+
+    arrays: StateArrays
+    notes: Mapping[str, Any]
+
+
+def place(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) -> PlacedReference:
+    """The reference of an entry in the canonical frame of its family.
+
+    `anchor` is the entry that defines the frame (it may be `entry` itself); `cache` is where sources are kept. Raises a
+    CryoFoundError whose line begins with the system's id.
+    """
+    with named(entry):
+        own, registration = registered(entry, load_own_reference(entry, cache), cache)
+        placement = place_reference(own, anchor_frame(anchor, cache))
+        check_inside(placement.reference.positions_xyz, grid, "reference")
+        return PlacedReference(own, placement, registration)
 
 
 def anchor_frame(anchor: CatalogEntry, cache: Path) -> FamilyFrame:
     """The canonical frame that an anchor's reference and training states define."""
-    reference = load_reference(anchor, cache)
+    reference = load_own_reference(anchor, cache)
+    # Normal modes are motions of the reference that have no fixed part.
     states = [
-        load_state(anchor, state, reference, cache)
+        _true_atoms(anchor, state, reference, cache)
         for state in anchor.states
-        # Normal modes are motions of the reference that have no fixed part; maps have no atoms.
-        if state.split == "train" and not isinstance(state, NormalModeState | MapState)
+        if state.split == "train" and not isinstance(state, NormalModeState)
     ]
     return family_frame(reference, [state for state in states if state is not None])
+
+
+def outline_of(entry: CatalogEntry, split: str, placement: Placement, grid: Grid) -> Outline:
+    """What is known of a system before its maps are made; `split` is train or held_out."""
+    assert split in ("train", "held_out")
+    return Outline(
+        system_id=entry.system_id,
+        family=entry.family,
+        split="train" if split == "train" else "held_out",
+        reference=placement.reference,
+        family_position=placement.family_position,
+        states=tuple(
+            State(state.state_id, state.population, _resolution(entry, state), state.split) for state in entry.states
+        ),
+        grid=grid,
+    )
+
+
+def build_state(entry: CatalogEntry, state: StateEntry, placed: PlacedReference, grid: Grid, cache: Path) -> BuiltState:
+    """The map of one state on the canonical grid, its mask and its true atoms; raises as `place` does."""
+    with named(entry):
+        if isinstance(state, MapState):
+            return _measured_state(entry, state, placed, grid, cache)
+        return BuiltState(_simulated_state(entry, state, placed, grid, cache), {})
+
+
+def build_system(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) -> tuple[System, np.ndarray]:
+    """The system of an entry in the canonical frame of its family, and its maps (state, z, y, x) float32."""
+    placed = place(entry, anchor, grid, cache)
+    outline = outline_of(entry, entry.split, placed.placement, grid)
+    built = [build_state(entry, state, placed, grid, cache).arrays for state in entry.states]
+    system = System(
+        **{name: getattr(outline, name) for name in outline.__dataclass_fields__},
+        truth_xyz=np.stack([each.truth_xyz for each in built]),
+        truth_mask=np.stack([each.truth_mask for each in built]),
+    )
+    return system, np.stack([each.density for each in built])
 
 
 def simulate_map(model: AtomicModel, grid: Grid, simulation: Simulation, name: str) -> np.ndarray:
@@ -80,85 +145,80 @@ def within_reach(positions_xyz: np.ndarray, grid: Grid, reach: float) -> np.ndar
     return np.isfinite(cKDTree(positions_xyz).query(centres, distance_upper_bound=reach)[0])
 
 
-def _build(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) -> tuple[System, np.ndarray]:
-    own = load_reference(entry, cache)
-    placement = place_reference(own, anchor_frame(anchor, cache))
-    check_inside(placement.reference.positions_xyz, grid, "reference")
-    truths, masks, maps, states = [], [], [], []
-    for state in entry.states:
-        truth, mask, density, resolution = _build_state(entry, state, own, placement, grid, cache)
-        truths.append(truth)
-        masks.append(mask)
-        maps.append(density)
-        states.append(State(state.state_id, state.population, resolution, state.split))
-    system = System(
-        system_id=entry.system_id,
-        family=entry.family,
-        split=entry.split,
-        reference=placement.reference,
-        family_position=placement.family_position,
-        states=tuple(states),
-        truth_xyz=np.stack(truths),
-        truth_mask=np.stack(masks),
-        grid=grid,
-    )
-    return system, np.stack(maps)
+def on_grid(density: DensityMap, grid: Grid, transform: RigidTransform) -> np.ndarray:
+    """(z, y, x) float32: `resample` of that part of the map which the grid meets, so that a large map takes no more.
 
-
-def _build_state(
-    entry: CatalogEntry, state: StateEntry, own: AtomicModel, placement: Placement, grid: Grid, cache: Path
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Truth (atom, 3), its mask (atom,), map (z, y, x) and resolution of one state; `own` is the reference as in its
-    file.
+    The spline's coefficients of a map take twice its memory; those of the part are the same but for rounding.
     """
-    if isinstance(state, MapState):
-        path = source_file(entry, state.source, state.file, cache)
-        measured = read_map(path)
-        check_map_covers(measured, own.positions_xyz, str(path))
-        unknown = np.zeros(own.n_atoms, dtype=bool)
-        values = resample(measured, grid, placement.transform)
-        return placement.reference.positions_xyz, unknown, values, state.resolution
+    low, high = np.array(grid.origin_xyz), grid.voxel_size * (np.array(grid.shape_zyx[::-1]) - 1)
+    corners = low + high * np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(8, 3)
+    voxels = (transform.inverse().apply(corners) - density.grid.origin_xyz) / density.grid.voxel_size
+    shape = np.array(density.grid.shape_zyx)
+    start = np.clip(np.floor(voxels.min(0)[::-1]).astype(int) - SPLINE_REACH, 0, shape - 1)
+    stop = np.clip(np.ceil(voxels.max(0)[::-1]).astype(int) + SPLINE_REACH + 1, start + 1, shape)
+    z, y, x = start.tolist()
+    depth, height, width = (stop - start).tolist()
+    return resample(cut_box(density, (z, y, x), (depth, height, width)), grid, transform)
+
+
+@contextmanager
+def named(entry: CatalogEntry) -> Iterator[None]:
+    """Make every CryoFoundError of the block begin with the id of the entry's system."""
+    try:
+        yield
+    except CryoFoundError as error:
+        raise type(error)(f"{entry.system_id}: {error}") from error
+
+
+def _measured_state(
+    entry: CatalogEntry, state: MapState, placed: PlacedReference, grid: Grid, cache: Path
+) -> BuiltState:
+    own, placement = placed.own, placed.placement
+    path = source_file(entry, state.source, state.file, cache)
+    measured = read_map(path, mapped=True)
+    fitted = fitted_model(entry, state, cache)
+    check_map_covers(measured, (fitted or own).positions_xyz, str(path))
+    notes: dict[str, Any] = {}
+    if entry.preprocessing:
+        measured, facts = preprocess(measured, entry.preprocessing, (fitted or own).positions_xyz)
+        notes["preprocessing"] = facts
+    if fitted is None:
+        transform, truth = placement.transform, placement.reference.positions_xyz
+        known = np.zeros(own.n_atoms, dtype=bool)
+    else:
+        # Maps that were deposited one by one lie each in a frame of its own: the model in them says which.
+        placed_model, truth, known = place_state(fitted, placement)
+        transform = superpose(fitted.positions_xyz, placed_model.positions_xyz)
+    masked = state.mask or entry.mask
+    mask = None
+    if masked:
+        file = source_file(entry, masked.source, masked.file, cache)
+        mask = on_grid(read_map(file, mapped=True), grid, transform)
+    return BuiltState(StateArrays(on_grid(measured, grid, transform), truth, known, mask), notes)
+
+
+def _simulated_state(
+    entry: CatalogEntry, state: StateEntry, placed: PlacedReference, grid: Grid, cache: Path
+) -> StateArrays:
+    own, placement = placed.own, placed.placement
     atoms = load_state(entry, state, own, cache)
     assert atoms is not None  # every state that is no map has atoms
     if isinstance(state, NormalModeState):
         # Already in the reference's frame, and a mode leaves no part in place to superpose by.
-        placed = placement.reference.moved(placement.transform.apply(atoms.positions_xyz))
-        truth, mask = placed.positions_xyz, np.ones(own.n_atoms, dtype=bool)
+        there = placement.reference.moved(placement.transform.apply(atoms.positions_xyz))
+        truth, known = there.positions_xyz, np.ones(own.n_atoms, dtype=bool)
     else:
-        placed, truth, mask = place_state(atoms, placement)
-    check_inside(placed.positions_xyz, grid, f"state {state.state_id}")
-    density = simulate_map(placed, grid, entry.simulation, f"{entry.system_id} {state.state_id}")
-    return truth, mask, density, entry.simulation.resolution
+        there, truth, known = place_state(atoms, placement)
+    check_inside(there.positions_xyz, grid, f"state {state.state_id}")
+    density = simulate_map(there, grid, entry.simulation, f"{entry.system_id} {state.state_id}")
+    return StateArrays(density, truth, known)
 
 
-def provenance(entry: CatalogEntry, anchor: CatalogEntry, cache: Path) -> dict[str, Any]:
-    """The entry as it was used, its anchor's name, and the checksum of every file that was read."""
-    return {
-        "entry": entry.model_dump(mode="json"),
-        "anchor": anchor.system_id,
-        "sha256": {_label(*place): file_sha256(source_file(entry, *place, cache)) for place in _files(entry)},
-    }
+def _true_atoms(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, cache: Path) -> AtomicModel | None:
+    if isinstance(state, MapState):
+        return fitted_model(entry, state, cache)
+    return load_state(entry, state, reference, cache)
 
 
-def changeable_files(entry: CatalogEntry, cache: Path) -> dict[str, str]:
-    """Checksums of those files of an entry that its text does not pin down: a mirror's and a local folder's."""
-    return {
-        _label(*place): file_sha256(source_file(entry, *place, cache))
-        for place in _files(entry)
-        if is_changeable(entry.sources[place[0]])
-    }
-
-
-def _files(entry: CatalogEntry) -> list[tuple[str, str | None]]:
-    """(source, file) of every file that an entry names, once each."""
-    named = [(entry.reference.source, entry.reference.file)]
-    for state in entry.states:
-        if not isinstance(state, NormalModeState):
-            named.append((state.source, state.file))
-        if isinstance(state, TrajectoryState):
-            named.append((state.source, state.topology))
-    return list(dict.fromkeys(named))
-
-
-def _label(source: str, file: str | None) -> str:
-    return f"{source}:{file or ''}"
+def _resolution(entry: CatalogEntry, state: StateEntry) -> float:
+    return state.resolution if isinstance(state, MapState) else entry.simulation.resolution

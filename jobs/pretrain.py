@@ -31,15 +31,15 @@ from cryofound.training.loop import Stage
 from cryofound.training.stage1 import training_ids
 from data_pipeline.ingest import ingest
 from jobs import ensembles, training
-from jobs.progress import following
-from jobs.steps import step
+from jobs.progress import counting, following
+from jobs.steps import refusal_in, step, stopped
 
 _CLOCK = ("step", "seconds_left")  # columns of a curve that are no measurements
 
 
 def pretrain(recipe: Recipe, home: Path, run: tracking.Run) -> Path:
     """All steps of a recipe in order; the folder with the scores."""
-    store = ingest(recipe, home)
+    store = ingest(recipe, home, report=counting("store"))
     run.set_tags({"store": store.name})
     stage1 = train(recipe, home, run, "stage1", [store], partial(training.make_stage1, recipe, store))
     stage2 = train(recipe, home, run, "stage2", [store, stage1], partial(training.make_stage2, recipe, store, stage1))
@@ -107,15 +107,6 @@ def recorded(run: tracking.Run) -> Iterator[None]:
     run.end("FINISHED")
 
 
-def refusal_in(error: BaseException) -> CryoFoundError | None:
-    """The CryoFoundError that a failure comes from, also from inside a Ray task; None for a fault of the program."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
-        return refusal_in(error.cause)
-    if isinstance(error, CryoFoundError):
-        return error
-    return refusal_in(error.__cause__) if error.__cause__ else None
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 1 with one line on stderr if the input is at fault."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -148,14 +139,10 @@ def run_recipe(path: Path, home: Path) -> None:
     with recorded(run):
         if not ray.is_initialized():
             ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
-            signal.signal(signal.SIGTERM, _stopped)  # after ray.init, which sets its own
+            signal.signal(signal.SIGTERM, stopped)  # after ray.init, which sets its own
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # the steps tell their progress themselves
         scores = pretrain(recipe, home, run)
     report(home, scores)
-
-
-def _stopped(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

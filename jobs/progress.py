@@ -35,6 +35,20 @@ def curve_line(name: str, row: dict[str, float], steps: int) -> str:
     return f"{name} {bar(int(row['step']), steps)}  {rate}  {losses}"
 
 
+def counting(name: str) -> Callable[[str, int, int, float], None]:
+    """A report for data_pipeline.ingest: lines of what is done, how fast and how long it will take, not too often."""
+    printed: dict[str, float] = {}
+
+    def report(what: str, done: int, total: int, seconds: float) -> None:
+        if done < total and seconds - printed.get(what, 0.0) < _PRINT_SECONDS:
+            return
+        printed[what] = seconds
+        left = seconds / done * (total - done)
+        print(f"{name} {what} {bar(done, total)}  {done / max(seconds, 1e-3):.1f}/s  {clock(left)} left", flush=True)
+
+    return report
+
+
 @contextmanager
 def following(folder: Path, name: str, steps: int, on_rows: Callable[[list[dict[str, float]]], None]) -> Iterator[None]:
     """While the block trains in `folder`, print its curve as it grows and hand each new row to `on_rows`, once."""

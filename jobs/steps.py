@@ -1,4 +1,4 @@
-"""What every step of a job shares: its folder named by the digest of its inputs, skipping, and fanning out."""
+"""What steps and jobs share: folders named by the digest of their inputs, skipping, fanning out, refusals, stopping."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import ray
+from ray.exceptions import RayTaskError
 
 from cryofound.config import digest
+from cryofound.errors import CryoFoundError
 from cryofound.manifest import is_finished, publishing
 from cryofound.revision import git_revision
 from jobs.progress import bar
@@ -47,6 +49,20 @@ def fan_out(name: str, function: Callable[[Item], Result], items: Sequence[Item]
         results[pending.pop(ready[0])] = ray.get(ready[0])
         print(f"{name} {bar(len(results), len(items))}", flush=True)
     return [results[row] for row in range(len(items))]
+
+
+def refusal_in(error: BaseException) -> CryoFoundError | None:
+    """The CryoFoundError that a failure comes from, also from inside a Ray task; None for a fault of the program."""
+    if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        return refusal_in(error.cause)
+    if isinstance(error, CryoFoundError):
+        return error
+    return refusal_in(error.__cause__) if error.__cause__ else None
+
+
+def stopped(number: int, _frame: object) -> None:
+    """Handler of a signal: end as a program that was stopped, so that what is open is closed."""
+    raise SystemExit(128 + number)
 
 
 @ray.remote

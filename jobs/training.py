@@ -15,7 +15,7 @@ from ray.train.torch import TorchTrainer
 from cryofound import errors
 from cryofound.config import EngineConfig, Recipe
 from cryofound.ensemble.shards import ShardIndex
-from cryofound.ensemble.store import SHARDS, open_store
+from cryofound.ensemble.store import open_store, shard_folder
 from cryofound.errors import CryoFoundError
 from cryofound.training import checkpoints
 from cryofound.training.curve import append_row, cut_curve
@@ -88,13 +88,13 @@ def fit(
 
 def make_stage1(recipe: Recipe, store: Path) -> Stage:
     """Stage 1 over a system store."""
-    return Stage1(recipe, open_store(store), ShardIndex.open(store / SHARDS))
+    return Stage1(recipe, open_store(store), ShardIndex.open(shard_folder(store)))
 
 
 def make_stage2(recipe: Recipe, store: Path, stage1: Path) -> Stage:
     """Stage 2 over a system store and the VAE in the folder of a finished stage 1."""
     systems = open_store(store)
-    return Stage2(recipe, systems, ShardIndex.open(store / SHARDS), load_stage1(stage1, recipe, systems))
+    return Stage2(recipe, systems, ShardIndex.open(shard_folder(store)), load_stage1(stage1, recipe, systems))
 
 
 def _worker(config: dict[str, Any]) -> None:

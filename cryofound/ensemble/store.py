@@ -1,114 +1,29 @@
-"""The system store: one Zarr group per system, with its maps, reference, states and true atoms."""
+"""The system store read back: one Zarr group per system, with its maps, masks, reference, states and true atoms.
 
-from dataclasses import asdict, fields
+<store>/manifest.json                       written last; lists the manifests of the systems, and the shards
+<store>/systems/<system_id>/manifest.json   lists every file of the system
+<store>/systems/<system_id>/zarr.json       schema, states, grid, provenance and the checksum of every array
+<store>/systems/<system_id>/maps            (state, z, y, x) float32, one chunk a state
+<store>/shards/<subset>/<number>.tar        training samples, see shards.py
+"""
+
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 
-from cryofound.ensemble.system import State, System
+from cryofound.ensemble.system import Outline, State, System
 from cryofound.errors import StoreError
-from cryofound.manifest import is_finished, publishing, read_manifest
+from cryofound.manifest import is_finished, read_manifest
 from cryofound.maps.density_map import Grid
 from cryofound.structure.atomic_model import AtomicModel
 
-SYSTEMS, SHARDS = "systems", "shards"
-STORE_SCHEMA = 1
-STATES_PER_SHARD = 16
-
-
-def write_system(folder: Path, system: System, densities: np.ndarray, provenance: dict[str, Any]) -> None:
-    """Publish a system and its maps (state, z, y, x) as the Zarr group `folder`; provenance is JSON-serialisable.
-
-    The group appears whole or not at all. One caller owns the whole group: two that write into one Zarr shard lose
-    data.
-    """
-    expected = (len(system.states), *system.grid.shape_zyx)
-    if densities.shape != expected:
-        raise StoreError(
-            f"{folder}: maps have shape {densities.shape}, the system has {expected}; build the system again"
-        )
-    with publishing(folder, kind="system", system_id=system.system_id) as partial:
-        group = zarr.open_group(partial, mode="w", zarr_format=3)
-        group.attrs.update(_attributes(system, provenance))
-        maps = group.create_array(
-            "maps",
-            shape=densities.shape,
-            dtype="float32",
-            chunks=(1, *system.grid.shape_zyx),
-            shards=(min(STATES_PER_SHARD, len(densities)), *system.grid.shape_zyx),
-        )
-        maps[:] = np.asarray(densities, dtype=np.float32)
-        reference = group.create_group("reference")
-        for field in fields(AtomicModel):
-            values = getattr(system.reference, field.name)
-            if field.name != "chain_id":
-                reference.create_array(field.name, data=np.ascontiguousarray(values))
-        for name in ("family_position", "truth_xyz", "truth_mask"):
-            group.create_array(name, data=np.ascontiguousarray(getattr(system, name)))
-
-
-def _attributes(system: System, provenance: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "schema": STORE_SCHEMA,
-        "system_id": system.system_id,
-        "family": system.family,
-        "split": system.split,
-        "grid": asdict(system.grid),
-        "states": [asdict(state) for state in system.states],
-        "chain_id": [str(name) for name in system.reference.chain_id],
-        "provenance": provenance,
-    }
-
-
-def read_system(folder: Path) -> System:
-    """The system that `write_system` published; raises StoreError if it is not there or of another schema."""
-    if not is_finished(folder):
-        raise StoreError(f"{folder}: not a finished system; delete the store and run again")
-    group = zarr.open_group(folder, mode="r")
-    facts: dict[str, Any] = dict(group.attrs)
-    if facts.get("schema") != STORE_SCHEMA:
-        raise StoreError(
-            f"{folder}: schema {facts.get('schema')}, this program reads {STORE_SCHEMA}; delete it and run again"
-        )
-    arrays = {
-        field.name: _read(group, f"reference/{field.name}") for field in fields(AtomicModel) if field.name != "chain_id"
-    }
-    grid = facts["grid"]
-    return System(
-        system_id=facts["system_id"],
-        family=facts["family"],
-        split=facts["split"],
-        reference=AtomicModel(**arrays, chain_id=np.array(facts["chain_id"])),
-        family_position=_read(group, "family_position"),
-        states=tuple(State(**state) for state in facts["states"]),
-        truth_xyz=_read(group, "truth_xyz"),
-        truth_mask=_read(group, "truth_mask"),
-        grid=Grid(tuple(grid["shape_zyx"]), grid["voxel_size"], tuple(grid["origin_xyz"])),
-    )
-
-
-def read_density(folder: Path, row: int) -> np.ndarray:
-    """(z, y, x) float32: the map of state number `row` of the system in `folder`."""
-    maps = zarr.open_group(folder, mode="r")["maps"]
-    assert isinstance(maps, zarr.Array)
-    if not 0 <= row < maps.shape[0]:
-        raise StoreError(f"{folder}: has maps 0 to {maps.shape[0] - 1}, map {row} was asked for")
-    return np.asarray(maps[row])
-
-
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """What `write_system` was told about where the system came from."""
-    provenance = zarr.open_group(folder, mode="r").attrs["provenance"]
-    assert isinstance(provenance, dict)
-    return provenance
-
-
-def open_store(folder: Path, *, check: bool = True) -> dict[str, System]:
-    """All systems of a finished store by id, sorted; with `check`, every file's checksum is compared first."""
-    manifest = read_manifest(folder, check=check)
-    return {name: read_system(system_folder(folder, name)) for name in manifest["systems"]}
+STORE, SYSTEMS, SHARDS = "store", "systems", "shards"
+STORE_SCHEMA = 2
+MAPS, MASKS, TRUTH_XYZ, TRUTH_MASK = "maps", "masks", "truth_xyz", "truth_mask"
+MASK_STEPS = 255
 
 
 def system_folder(store: Path, system_id: str) -> Path:
@@ -116,7 +31,116 @@ def system_folder(store: Path, system_id: str) -> Path:
     return Path(store) / SYSTEMS / system_id
 
 
-def _read(group: zarr.Group, name: str) -> np.ndarray:
+def shard_folder(store: Path, subset: str = "train") -> Path:
+    """Where the shards of a subset lie in a store."""
+    return Path(store) / SHARDS / subset
+
+
+def open_store(folder: Path, *, check: bool | Literal["sizes"] = "sizes") -> dict[str, System]:
+    """All systems of a finished store by id, sorted; `check` compares sizes, or (True) the checksums of all files.
+
+    Raises StoreError naming what is missing, cut short or changed.
+    """
+    return {name: read_system(system_folder(folder, name)) for name in checked_systems(folder, check=check)}
+
+
+def checked_systems(folder: Path, *, check: bool | Literal["sizes"] = "sizes") -> list[str]:
+    """The ids of a finished store's systems, all of whose files are as `open_store` wants them."""
+    systems = read_manifest(folder, check=check)["systems"]
+    for name in systems:
+        read_manifest(system_folder(folder, name), check=check)
+    return systems
+
+
+def read_system(folder: Path) -> System:
+    """The system that was published in a folder; raises StoreError if it is not there or of another schema."""
+    if not is_finished(folder):
+        raise StoreError(f"{folder}: not a finished system; delete the store and run again")
+    group = open_system(folder)
+    outline = read_outline(group)
+    truth_mask = read_array(group, TRUTH_MASK)
+    truth_xyz = np.where(truth_mask[..., None], read_array(group, TRUTH_XYZ), outline.reference.positions_xyz)
+    shared = {field.name: getattr(outline, field.name) for field in fields(Outline)}
+    return System(**shared, truth_xyz=truth_xyz, truth_mask=truth_mask)
+
+
+def read_density(folder: Path, row: int) -> np.ndarray:
+    """(z, y, x) float32: the map of state number `row` of the system in `folder`."""
+    return _of_state(folder, MAPS, row)
+
+
+def read_mask(folder: Path, row: int) -> np.ndarray | None:
+    """(z, y, x) float32 from 0 to 1: the mask of state number `row`; None if no state of the system has one."""
+    if MASKS not in open_system(folder):
+        return None
+    return _of_state(folder, MASKS, row).astype(np.float32) / MASK_STEPS
+
+
+def read_prediction(folder: Path) -> dict[str, np.ndarray]:
+    """Confidence, domains, aligned error and embedding of a predicted reference, as reference/stored.py has them."""
+    group = open_system(folder)
+    if "prediction" not in group:
+        return {}
+    inner = group["prediction"]
+    assert isinstance(inner, zarr.Group)
+    return {name: read_array(inner, name) for name in sorted(inner.array_keys())}
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """The entry as it was used, the sha256 of every file that was read, and what was done to each map."""
+    provenance = open_system(folder).attrs["provenance"]
+    assert isinstance(provenance, dict)
+    return provenance
+
+
+def read_outline(group: zarr.Group) -> Outline:
+    """The system without its maps, of a group that may still be in the making."""
+    facts: dict[str, Any] = dict(group.attrs)
+    names = [field.name for field in fields(AtomicModel) if field.name != "chain_id"]
+    arrays = {name: read_array(group, f"reference/{name}") for name in names}
+    grid = facts["grid"]
+    return Outline(
+        system_id=facts["system_id"],
+        family=facts["family"],
+        split=facts["split"],
+        reference=AtomicModel(**arrays, chain_id=np.array(facts["chain_id"])),
+        family_position=read_array(group, "family_position"),
+        states=tuple(State(**state) for state in facts["states"]),
+        grid=Grid(tuple(grid["shape_zyx"]), grid["voxel_size"], tuple(grid["origin_xyz"])),
+    )
+
+
+def open_system(folder: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    """The Zarr group of a system; raises StoreError if there is none, or it is of another schema."""
+    try:
+        group = zarr.open_group(folder, mode=mode)
+    except (FileNotFoundError, ValueError) as error:
+        raise StoreError(f"{folder}: holds no system ({error}); delete the store and run again") from None
+    schema = group.attrs.get("schema")
+    if schema != STORE_SCHEMA:
+        raise StoreError(f"{folder}: schema {schema}, this program reads {STORE_SCHEMA}; delete the store, run again")
+    return group
+
+
+def read_array(group: zarr.Group, name: str) -> np.ndarray:
+    """All values of an array of a group."""
+    return np.asarray(array_of(group, name)[...])
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array:
+    """The array itself, of which parts can be read."""
     array = group[name]
     assert isinstance(array, zarr.Array)
-    return np.asarray(array[...])
+    return array
+
+
+def _of_state(folder: Path, name: str, row: int) -> np.ndarray:
+    array = array_of(open_system(folder), name)
+    if not 0 <= row < array.shape[0]:
+        raise StoreError(f"{folder}: has maps 0 to {array.shape[0] - 1}, map {row} was asked for")
+    try:
+        return np.asarray(array[row])
+    except RuntimeError as error:  # what zstd raises when its own checksum of the chunk is not met
+        raise StoreError(
+            f"{folder}: map {row} is damaged ({error}); mend it with `cryofound store check --repair`"
+        ) from None

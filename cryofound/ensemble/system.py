@@ -20,12 +20,28 @@ class State:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """One complex with the names of its states, in the canonical frame of its family: a system without its maps.
+
+    family_position (residue,) float32: where each residue falls in the sequence of the family's anchor (inserts lie
+    between).
+    """
+
+    system_id: str
+    family: str
+    split: Literal["train", "held_out"]
+    reference: AtomicModel
+    family_position: np.ndarray
+    states: tuple[State, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
 class System:
     """One complex with its map series, in the canonical frame of its family.
 
-    family_position (residue,) float32: where each residue falls in the sequence of the family's anchor (inserts lie
-    between). truth_xyz (state, atom, 3) float32 angstrom: true atoms of each state where they are known, for
-    evaluation only; truth_mask (state, atom) bool says where.
+    The fields of `Outline`, and truth_xyz (state, atom, 3) float32 angstrom: true atoms of each state where they are
+    known, for evaluation only; truth_mask (state, atom) bool says where. Elsewhere the truth is the reference's.
     """
 
     system_id: str
@@ -37,3 +53,23 @@ class System:
     truth_xyz: np.ndarray
     truth_mask: np.ndarray
     grid: Grid
+
+    @property
+    def outline(self) -> Outline:
+        return Outline(
+            self.system_id, self.family, self.split, self.reference, self.family_position, self.states, self.grid
+        )
+
+
+@dataclass(frozen=True)
+class StateArrays:
+    """What a store keeps of one state.
+
+    density (z, y, x) float32; truth_xyz (atom, 3) float32 and truth_mask (atom,) bool as in `System`; mask (z, y, x)
+    float32 from 0 to 1, or None.
+    """
+
+    density: np.ndarray
+    truth_xyz: np.ndarray
+    truth_mask: np.ndarray
+    mask: np.ndarray | None = None

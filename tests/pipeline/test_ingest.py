@@ -6,7 +6,7 @@ import pytest
 
 from cryofound.config import GridConfig, Recipe
 from cryofound.ensemble.shards import ShardIndex
-from cryofound.ensemble.store import SHARDS, open_store
+from cryofound.ensemble.store import open_store, shard_folder
 from cryofound.errors import RecipeError, StoreError, StructureError
 from cryofound.structure.writing import write_ensemble
 from data_pipeline.ingest import ingest
@@ -39,15 +39,15 @@ def test_a_store_is_made_once_and_always_the_same(catalog: Path, tmp_path: Path)
 
     systems = open_store(store)
     assert {name: system.split for name, system in systems.items()} == {"a": "train", "b": "train", "c": "held_out"}
-    index = ShardIndex.open(store / SHARDS)
+    index = ShardIndex.open(shard_folder(store))
     # Neither a held-out system nor a validation state is among what training can read.
     assert [sample.key for sample in index.samples] == ["a__closed", "a__open", "b__closed", "b__open"]
     density, meta = index.sample(3)
     assert density.shape == (40, 40, 40)
     assert (meta["system_id"], meta["state_id"], meta["state_index"], meta["resolution"]) == ("b", "open", 2, 8.0)
 
-    (store / "shards/a-00000.tar").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"a-00000\.tar: 0 bytes, its manifest says"):
+    (store / "shards/train/000000.tar").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"000000\.tar: 0 bytes, its manifest says"):
         ingest(recipe(catalog), tmp_path / "home")
 
 
@@ -83,9 +83,9 @@ def test_an_interrupted_ingest_goes_on_with_what_is_missing(catalog: Path, tmp_p
     partial = store.with_name(store.name + ".partial")
     store.rename(partial)
     (partial / "manifest.json").unlink()
-    (partial / "systems/b").rename(partial / "systems/b.partial")
-    (partial / "systems/b.partial/manifest.json").unlink()
-    (partial / "shards/b-00000.tar").rename(partial / "shards/b-00000.tar.partial")
+    (partial / "systems/b").rename(partial / "systems/b.5eed.partial")
+    (partial / "systems/b.5eed.partial/manifest.json").unlink()
+    (partial / "shards/train/000000.tar").rename(partial / "shards/train/000000.5eed.partial")
     kept = (partial / "systems/a/zarr.json").stat().st_mtime_ns
     assert ingest(recipe(catalog), tmp_path / "home") == store
     assert (store / "systems/a/zarr.json").stat().st_mtime_ns == kept

@@ -15,7 +15,7 @@ from cryofound.physics.density import render_gaussian
 from cryofound.structure.alignment import rmsd_superposed, sequence_of
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
 from cryofound.structure.reading import read_model
-from data_pipeline.stages import build_system, changeable_files, provenance, simulate_map, within_reach
+from data_pipeline.stages import build_system, simulate_map, within_reach
 from tests.made_proteins import made_protein
 from tests.pipeline.conftest import write_entry
 
@@ -111,17 +111,6 @@ def test_a_measured_map_comes_into_the_canonical_frame(catalog: Path) -> None:
         build(catalog, "b")
 
 
-def test_provenance_names_every_file_and_changes_with_it(catalog: Path) -> None:
-    entry = load_entry(catalog / "b.yaml")
-    before = provenance(entry, entry, catalog / "cache")
-    assert sorted(before["sha256"]) == ["here:b_between.cif", "here:b_closed.cif", "here:b_open.cif"]
-    assert changeable_files(entry, catalog / "cache") == before["sha256"]
-    with (catalog / "files/b_open.cif").open("a") as stream:
-        stream.write("# changed\n")
-    after = changeable_files(entry, catalog / "cache")
-    assert {name for name in after if after[name] != before["sha256"][name]} == {"here:b_open.cif"}
-
-
 def refused(catalog: Path, kind: type[CryoFoundError], name: str = "b", grid: Grid = GRID) -> str:
     with pytest.raises(kind) as raised:
         build(catalog, name, grid)
@@ -188,7 +177,7 @@ def test_extended_calmodulins_are_no_twins_of_the_held_out_ones(
     repository: Path, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cryofound.catalog.loading import load_reference
-    from cryofound.structure.alignment import matched_residues
+    from cryofound.structure.matching import matched_residues
 
     monkeypatch.setenv("CRYOFOUND_MIRROR", str(shared_data / "calmodulin"))
     folder = repository / "configs/catalog"

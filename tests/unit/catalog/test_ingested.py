@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cryofound.catalog.ingested import ingested_in
-from cryofound.ensemble.store import system_folder, write_system
+from cryofound.ensemble.store import system_folder
 from cryofound.ensemble.system import State, System
+from cryofound.ensemble.writing import write_system
 from cryofound.errors import StoreError
 from cryofound.maps.density_map import Grid
 from tests.made_proteins import made_protein

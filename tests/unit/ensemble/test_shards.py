@@ -1,5 +1,6 @@
 """Shards: the same bytes every time, readable by WebDataset, in an order that numbers alone decide."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,32 @@ def test_the_same_samples_are_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         write_shard(tmp_path / name, samples(3))
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "b.tar"]
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.tar", "b.json", "b.tar"]
+
+
+def test_an_index_says_what_the_headers_say(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a.tar", samples(3))
+    indexed = ShardIndex.open(tmp_path)
+    (tmp_path / "a.json").unlink()
+    scanned = ShardIndex.open(tmp_path)
+    assert tuple(replace(sample, crc32=None) for sample in indexed.samples) == scanned.samples
+    for row in range(3):
+        np.testing.assert_array_equal(indexed.sample(row)[0], scanned.sample(row)[0], strict=True)
+
+
+def test_a_damaged_sample_is_told_when_it_is_read(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a.tar", samples(3))
+    index = ShardIndex.open(tmp_path)
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    content[index.samples[1].density_at[0] + 200] ^= 1
+    (tmp_path / "a.tar").write_bytes(content)
+    index.sample(0), index.sample(2)
+    with pytest.raises(StoreError, match=r"a\.tar: sample made__s01 is damaged"):
+        index.sample(1)
+    (tmp_path / "a.tar").write_bytes(content[: index.samples[2].density_at[0] + 100])
+    with pytest.raises(StoreError, match="made__s02 is damaged"):
+        index.sample(2)
 
 
 def test_what_is_damaged_is_not_opened(tmp_path: Path) -> None:
