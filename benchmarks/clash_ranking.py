@@ -4,8 +4,10 @@ Fourteen structures as they were deposited, re-refined or predicted, six more sh
 anything in the term. cctbx's clashscore2 takes hydrogens and radii from a monomer library. The one in the shared data
 has larger oxygens and hydrogens than MolProbity's (1.52 and 1.20 A for 1.40 and, aromatic, 1.05), and names the two
 hydrogens of a CH2 group by version 3 of the PDB's names where cctbx asks for version 2, so that one of the two is lost.
-So clashscore2 runs twice: with the library as it is (`clash_spearman`; with our term given its radii, `_same_radii`),
-and with radii and names set right (`_molprobity`). How far the two runs agree is in `clashscore2_spearman_itself`.
+So clashscore2 runs twice, and like is compared with like: with the library as it is and our term given its radii
+(`_library`), and with radii and names set right (`_molprobity`). `clash_spearman` is the lower of the two. How far our
+term, with MolProbity's radii, follows the library as it is stands in `_other_radii`, how far the two runs of
+clashscore2 follow each other in `clashscore2_spearman_itself`.
 """
 
 import json
@@ -67,13 +69,13 @@ def clash_ranking(data: Path, scratch: Path) -> dict[str, float]:
     given_score, molprobity_score = theirs
     real = slice(len(STRUCTURES))
     (term, score), (same_term, _) = ours, same
+    like = {"library": _rho(same_term, given_score), "molprobity": _rho(term, molprobity_score)}
     return {
-        "clash_spearman": _rho(term, given_score),
-        "clash_spearman_real": _rho(term[real], given_score[real]),
-        "clash_spearman_same_radii": _rho(same_term, given_score),
-        "clash_spearman_same_radii_real": _rho(same_term[real], given_score[real]),
-        "clash_spearman_molprobity": _rho(term, molprobity_score),
+        "clash_spearman": min(like.values()),
+        **{f"clash_spearman_{name}": rho for name, rho in like.items()},
+        "clash_spearman_library_real": _rho(same_term[real], given_score[real]),
         "clash_spearman_molprobity_real": _rho(term[real], molprobity_score[real]),
+        "clash_spearman_other_radii": _rho(term, given_score),
         "clash_score_spearman_molprobity": _rho(score, molprobity_score),
         "clash_score_over_molprobity": float(np.median(score / np.maximum(molprobity_score, 0.1))),
         "clashscore2_spearman_itself": _rho(given_score, molprobity_score),
