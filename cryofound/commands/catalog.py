@@ -161,8 +161,8 @@ def _reference(text: str, name: str | None, home: Path) -> "GivenReference":
     from cryofound.catalog.drafting import GivenReference
     from cryofound.catalog.source_schema import PdbSource
     from cryofound.catalog.sources import fetch
-    from cryofound.reference.complexes import chain_rows
     from cryofound.reference.reading import read_reference
+    from cryofound.structure.chains import chain_rows
     from cryofound.structure.reading import read_model
 
     pdb_id = text.upper() if re.fullmatch(r"[0-9][A-Za-z0-9]{3}", text) and not Path(text).exists() else None

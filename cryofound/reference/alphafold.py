@@ -7,11 +7,12 @@ import numpy as np
 
 from cryofound.errors import StructureError
 from cryofound.manifest import file_sha256
-from cryofound.reference.complexes import open_structure, read_complex
 from cryofound.reference.confidence import Confidence, check_pae, read_json
 from cryofound.reference.prediction import PredictedModel, Prediction
 from cryofound.reference.tokens import residue_tokens
 from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.files import open_structure
+from cryofound.structure.reading import read_complex
 
 PAE_KEYS = ("predicted_aligned_error", "pae")  # of the AlphaFold database, of ColabFold
 

@@ -6,10 +6,10 @@ from typing import Literal
 
 from cryofound.errors import StructureError
 from cryofound.manifest import file_sha256
-from cryofound.reference.complexes import read_complex
 from cryofound.reference.confidence import read_boltz_confidence, read_json
 from cryofound.reference.prediction import PredictedModel, Prediction, Program
 from cryofound.reference.tokens import Tokens, boltz_tokens
+from cryofound.structure.reading import read_complex
 
 MODEL_FILE = re.compile(r"(?P<name>.+)_model_(?P<rank>\d+)\.(cif|pdb)")
 # boltz skips a prediction whose folder is there, and one that it has no memory for, and exits with 0 both times.

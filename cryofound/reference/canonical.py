@@ -3,7 +3,8 @@
 The anchor's reference is centred on the origin. Its core, the part that moves least between the states that training
 may see, is the core of the whole family: every other reference is superposed on the anchor by its residues, and every
 state on its own reference. One core for all, because a hinge has two sides: were the fixed side chosen system by
-system, the same motion would be written down as two different displacement fields.
+system, the same motion would be written down as two different displacement fields. In a complex the core is the same
+part of every copy of a chain, and chains are matched before residues are.
 """
 
 from collections.abc import Sequence
@@ -18,14 +19,18 @@ from cryofound.structure.alignment import (
     MIN_CORE,
     family_positions,
     matched_atoms,
-    matched_residues,
     rigid_core,
+    scored_alignment,
+    sequence_of,
     superpose,
     superpose_core,
 )
 from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.chains import chain_rows, chains_of
+from cryofound.structure.matching import match_chains, matched_residues, related, rows_in_copies
 
 MARGIN_VOXELS = 2.0
+CHAIN_GAP = 200  # family positions left free between chains, for tails that the anchor lacks
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class FamilyFrame:
 class Placement:
     """A reference in the canonical frame.
 
-    transform brings its file's frame here; family_position (residue,) float32 in the anchor's sequence; core
+    transform brings its file's frame here; family_position (residue,) float32 as of `position_in_family`; core
     (residue,) bool.
     """
 
@@ -66,7 +71,7 @@ def family_frame(anchor: AtomicModel, states: Sequence[AtomicModel]) -> FamilyFr
         [state.ca_xyz()[[match[row] for row in shared]] for state, match in zip(states, matches, strict=True)]
     )
     core = np.zeros(anchor.n_residues, dtype=bool)
-    core[shared[rigid_core(others, centred.ca_xyz()[shared])]] = True
+    core[shared[rigid_core(others, centred.ca_xyz()[shared], rows_in_copies(centred)[shared])]] = True
     return FamilyFrame(centred, core)
 
 
@@ -88,9 +93,42 @@ def place_reference(reference: AtomicModel, frame: FamilyFrame) -> Placement:
     return Placement(
         reference.moved(transform.apply(reference.positions_xyz)),
         transform,
-        family_positions(pairs, reference.n_residues),
+        position_in_family(reference, frame.anchor),
         core,
     )
+
+
+def position_in_family(reference: AtomicModel, anchor: AtomicModel) -> np.ndarray:
+    """(residue,) float32: where each residue falls in the sequences of the family's anchor.
+
+    A residue has the row of its partner in the anchor, inserts lie between their neighbours, tails run on. Where there
+    are several chains, each takes the numbers of the anchor's chain that it is matched with; one left over those of the
+    chain that it is most like, and one like none numbers beyond the anchor's last. Every further chain of the anchor
+    begins CHAIN_GAP numbers after the last one's end.
+    """
+    anchor_chains, chains = chains_of(anchor), chains_of(reference)
+    if len(anchor_chains) == len(chains) == 1:
+        return family_positions(matched_residues(anchor, reference), reference.n_residues)
+    begins, free = {}, 0
+    for name, chain in anchor_chains.items():
+        begins[name] = free
+        free += chain.n_residues + CHAIN_GAP
+    partner = {match.second: match.first for match in match_chains(anchor, reference)}
+    position = np.zeros(reference.n_residues, dtype=np.float32)
+    for name, rows in chain_rows(reference).items():
+        sequence = sequence_of(chains[name])
+        alignments = {
+            other: scored_alignment(sequence_of(chain), sequence)
+            for other, chain in anchor_chains.items()
+            if partner.get(name, other) == other and related(sequence_of(chain), sequence)
+        }
+        if alignments:
+            like = max(alignments, key=lambda other: alignments[other][1])
+            position[rows] = begins[like] + family_positions(alignments[like][0], len(rows))
+        else:
+            position[rows] = free + np.arange(len(rows))
+            free += len(rows) + CHAIN_GAP
+    return position
 
 
 def place_state(state: AtomicModel, placement: Placement) -> tuple[AtomicModel, np.ndarray, np.ndarray]:

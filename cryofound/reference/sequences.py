@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryofound.errors import StructureError
-from cryofound.reference.complexes import chain_rows
 from cryofound.reference.prediction import Prediction
 from cryofound.structure.alignment import ONE_LETTER, sequence_mismatch
 from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.chains import chain_rows
 from cryofound.structure.reading import read_model
 
 MIN_LENGTH = 3

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from cryofound.reference.complexes import chain_rows
 from cryofound.reference.prediction import Prediction
+from cryofound.structure.chains import chain_rows
 
 PAE_STEPS_PER_ANGSTROM = 8  # the programs end at 31.75 A, which is 254
 

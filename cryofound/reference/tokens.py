@@ -7,8 +7,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from cryofound.errors import StructureError
-from cryofound.reference.complexes import open_structure
 from cryofound.structure.atomic_model import RESIDUE_TYPES, AtomicModel
+from cryofound.structure.files import open_structure
 
 NUCLEOTIDES = ("A", "G", "C", "U", "N", "DA", "DG", "DC", "DT", "DN")
 

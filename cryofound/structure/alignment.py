@@ -7,11 +7,9 @@ from biotite.sequence import ProteinSequence
 from biotite.sequence.align import SubstitutionMatrix
 from biotite.sequence.align.pairwise import align_optimal
 
-from cryofound.errors import StructureError
 from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.atomic_model import ONE_LETTER, AtomicModel
 
-ONE_LETTER = "ARNDCQEGHILKMFPSTWYVX"
 GAP_PENALTY = (-11, -1)  # opening, extending: NCBI's for BLOSUM62
 OUTLIER_FACTOR = 2.0
 CORE_FLOOR = 1.0
@@ -26,7 +24,12 @@ def sequence_of(model: AtomicModel) -> str:
 
 
 def align_sequences(first: str, second: str) -> np.ndarray:
-    """(pair, 2) rows of matched residues of two one-letter sequences, increasing in both.
+    """(pair, 2) rows of matched residues of two one-letter sequences, increasing in both."""
+    return scored_alignment(first, second)[0]
+
+
+def scored_alignment(first: str, second: str) -> tuple[np.ndarray, int]:
+    """(pair, 2) rows of matched residues of two one-letter sequences, increasing in both, and the alignment's score.
 
     Global alignment with BLOSUM62 and free end gaps (Needleman and Wunsch; Gotoh for affine gaps).
     """
@@ -35,21 +38,7 @@ def align_sequences(first: str, second: str) -> np.ndarray:
         ProteinSequence(first), ProteinSequence(second), matrix, gap_penalty=GAP_PENALTY,
         terminal_penalty=False, max_number=1,
     )[0]  # fmt: skip
-    return best.trace[(best.trace >= 0).all(1)]
-
-
-def matched_residues(first: AtomicModel, second: AtomicModel) -> np.ndarray:
-    """(pair, 2) residue rows of two models that correspond by sequence.
-
-    Raises StructureError if there are fewer than MIN_CORE.
-    """
-    pairs = align_sequences(sequence_of(first), sequence_of(second))
-    if len(pairs) < MIN_CORE:
-        raise StructureError(
-            f"sequences of {first.n_residues} and {second.n_residues} residues share {len(pairs)} aligned residues, "
-            f"{MIN_CORE} are needed; are these the same family?"
-        )
-    return pairs
+    return best.trace[(best.trace >= 0).all(1)], int(best.score)
 
 
 def matched_atoms(first: AtomicModel, second: AtomicModel, pairs: np.ndarray) -> np.ndarray:
@@ -73,11 +62,16 @@ def superpose(mobile_xyz: np.ndarray, fixed_xyz: np.ndarray) -> RigidTransform:
     """
     mobile, fixed = np.asarray(mobile_xyz, dtype=np.float64), np.asarray(fixed_xyz, dtype=np.float64)
     mobile_centre, fixed_centre = mobile.mean(0), fixed.mean(0)
-    left, _, right = np.linalg.svd((mobile - mobile_centre).T @ (fixed - fixed_centre))
+    rotation = best_rotation((mobile - mobile_centre).T @ (fixed - fixed_centre))
+    return RigidTransform(rotation, fixed_centre - rotation @ mobile_centre)
+
+
+def best_rotation(covariance: np.ndarray) -> np.ndarray:
+    """(3, 3): the rotation that brings mobile points closest to fixed ones, from their covariance (mobile, fixed)."""
+    left, _, right = np.linalg.svd(covariance)
     # A mirror image is not a motion: the weakest axis is turned back.
     left[:, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))
-    rotation = (left @ right).T
-    return RigidTransform(rotation, fixed_centre - rotation @ mobile_centre)
+    return (left @ right).T
 
 
 def rmsd_superposed(mobile_xyz: np.ndarray, fixed_xyz: np.ndarray) -> float:
@@ -112,25 +106,32 @@ def superpose_core(mobile_xyz: np.ndarray, fixed_xyz: np.ndarray) -> CoreFit:
     return CoreFit(transform, core)
 
 
-def rigid_core(states_xyz: np.ndarray, fixed_xyz: np.ndarray) -> np.ndarray:
+def rigid_core(states_xyz: np.ndarray, fixed_xyz: np.ndarray, alike: np.ndarray | None = None) -> np.ndarray:
     """(atom,) bool: the largest part of `fixed` (atom, 3) that stays rigid in all of the states (state, atom, 3).
 
     Least trimmed squares: from every window of CORE_WINDOW consecutive atoms as a start, superpose by the chosen atoms
     and choose the half that deviates least, until the choice is stable; the best half wins, and what deviates no more
-    than OUTLIER_FACTOR times as much (at least CORE_FLOOR angstrom) joins it.
+    than OUTLIER_FACTOR times as much (at least CORE_FLOOR angstrom) joins it. `alike` (atom,) has one number for the
+    atoms that stand for each other in copies of a chain: they are chosen together, by their mean deviation, because a
+    core on one side of a symmetric complex would tilt its symmetric motion.
     """
     fixed = np.asarray(fixed_xyz, dtype=np.float64)
+    _, first, alike = np.unique(
+        np.arange(len(fixed)) if alike is None else alike, return_index=True, return_inverse=True
+    )
     half = max(len(fixed) // 2, min(MIN_CORE, len(fixed)))
     best: tuple[float, np.ndarray] | None = None
     for start in range(0, max(len(fixed) - CORE_WINDOW, 0) + 1, CORE_WINDOW // 3):
-        chosen = np.arange(start, min(start + CORE_WINDOW, len(fixed)))
-        deviation = _deviation(states_xyz, fixed, chosen)
+        if first[alike[start]] < start:
+            continue  # a copy of a window that was there before
+        chosen = np.flatnonzero(np.isin(alike, alike[start : start + CORE_WINDOW]))
+        deviation = _deviation(states_xyz, fixed, chosen, alike)
         for _ in range(CORE_ITERATIONS):
             closest = np.sort(np.argsort(deviation, kind="stable")[:half])
             if np.array_equal(closest, chosen):
                 break
             chosen = closest
-            deviation = _deviation(states_xyz, fixed, chosen)
+            deviation = _deviation(states_xyz, fixed, chosen, alike)
         spread = float(np.sqrt((np.sort(deviation)[:half] ** 2).mean()))
         if best is None or spread < best[0]:
             best = spread, deviation
@@ -139,12 +140,13 @@ def rigid_core(states_xyz: np.ndarray, fixed_xyz: np.ndarray) -> np.ndarray:
     return deviation <= max(OUTLIER_FACTOR * spread, CORE_FLOOR)
 
 
-def _deviation(states_xyz: np.ndarray, fixed_xyz: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(atom,) root mean square distance over states superposed by the chosen atoms."""
+def _deviation(states_xyz: np.ndarray, fixed_xyz: np.ndarray, chosen: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """(atom,) root mean square distance over states superposed by the chosen atoms, and over atoms that are alike."""
     squares = [
         ((superpose(state[chosen], fixed_xyz[chosen]).apply(state) - fixed_xyz) ** 2).sum(1) for state in states_xyz
     ]
-    return np.sqrt(np.mean(squares, axis=0))
+    pooled = np.bincount(alike, np.mean(squares, axis=0)) / np.bincount(alike)
+    return np.sqrt(pooled[alike])
 
 
 def family_positions(pairs: np.ndarray, residues: int) -> np.ndarray:

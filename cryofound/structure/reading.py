@@ -1,14 +1,20 @@
-"""Atomic models from files: PDB, mmCIF and MMTF structures (plain or gzipped) and frames of DCD trajectories."""
+"""Atomic models from files: chains and complexes of proteins, without anything else that a structure holds."""
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gemmi
 import numpy as np
 
 from cryofound.errors import StructureError
-from cryofound.structure.atomic_model import ATOM_NAMES, BACKBONE, ELEMENTS, RESIDUE_TYPES, AtomicModel
+from cryofound.structure.atomic_model import ATOM_NAMES, BACKBONE, ELEMENTS, ONE_LETTER, RESIDUE_TYPES, AtomicModel
+from cryofound.structure.chains import joined
+from cryofound.structure.files import open_model, trajectory_frames
+
+# Author numbers of the first and last residue to keep; None for an open end.
+ResidueRange = tuple[int | None, int | None]
 
 SIDE_CHAINS = {
     "ALA": "CB", "ARG": "CB CG CD NE CZ NH1 NH2", "ASN": "CB CG OD1 ND2", "ASP": "CB CG OD1 OD2", "CYS": "CB SG",
@@ -29,7 +35,7 @@ MAX_INCOMPLETE = 0.05
 
 
 def read_model(
-    path: Path, chain: str | None = None, model: int = 0, residues: tuple[int, int] | None = None
+    path: Path, chain: str | None = None, model: int = 0, residues: ResidueRange | None = None
 ) -> AtomicModel:
     """Heavy atoms of one protein chain: the named one, or the longest.
 
@@ -40,128 +46,106 @@ def read_model(
 
     Raises StructureError if the file cannot be read, the chain or model is not there, or backbone atoms are missing.
     """
-    return _select(_read_structure(Path(path), model), Path(path), chain, residues)[0]
+    path = Path(path)
+    polymers = _polymers(open_model(path, model))
+    return _chain_model(polymers, _choose_chain(polymers, chain, path), path, residues)[0]
+
+
+def read_complex(
+    path: Path,
+    chains: Sequence[str] | None = None,
+    model: int = 0,
+    residues: Mapping[str, ResidueRange] | None = None,
+) -> AtomicModel:
+    """Heavy atoms of several protein chains, one after another: the named ones in that order, else all there are.
+
+    Each chain is read as `read_model` reads it, `residues` by the chain's name. Raises StructureError as `read_model`
+    does, for a file without protein, and for a chain name that stands for two molecules.
+    """
+    path = Path(path)
+    polymers = _polymers(open_model(path, model))
+    names = [name for name, found in polymers.items() if found] if chains is None else list(chains)
+    if not names:
+        raise StructureError(f"{path}: holds no protein chain; give the structure of a protein")
+    return _complex_model(polymers, names, path, residues or {})[0]
+
+
+def protein_sequences(path: Path, model: int = 0) -> dict[str, str]:
+    """One-letter sequence of every protein chain of a file by its name, also of those that lack atoms."""
+    polymers = _polymers(open_model(Path(path), model))
+    return {
+        name or "A": "".join(_one_letter(residue.name) for residue in found)
+        for name, found in polymers.items()
+        if found
+    }
 
 
 def read_trajectory_frame(
-    trajectory: Path, topology: Path, frame: int, chain: str | None = None, residues: tuple[int, int] | None = None
+    trajectory: Path,
+    topology: Path,
+    frame: int,
+    chain: str | Sequence[str] | None = None,
+    residues: ResidueRange | None = None,
 ) -> AtomicModel:
     """Frame `frame` (from 0) of a DCD file whose atoms are those of the first model of `topology`, in file order.
 
-    Raises StructureError if atom counts differ or the frame is not there.
+    `chain` is one, several of a complex, or None for the longest; `residues` are of each. Raises StructureError if atom
+    counts differ or the frame is not there.
     """
-    structure = _read_structure(Path(topology), 0)
-    selected, rows = _select(structure, Path(topology), chain, residues)
-    frames = _dcd(Path(trajectory), structure[0].count_atom_sites(), Path(topology))
+    structure = open_model(Path(topology), 0)
+    polymers = _polymers(structure)
+    names = [_choose_chain(polymers, chain, topology)] if chain is None or isinstance(chain, str) else list(chain)
+    ranges = {} if residues is None else dict.fromkeys(names, residues)
+    selected, rows = _complex_model(polymers, names, Path(topology), ranges)
+    frames = trajectory_frames(Path(trajectory), structure[0].count_atom_sites(), Path(topology))
     if not 0 <= frame < len(frames):
         raise StructureError(f"{trajectory}: has frames 0 to {len(frames) - 1}, frame {frame} was asked for")
     return selected.moved(frames[frame][rows])
 
 
-def _dcd(path: Path, atoms: int, topology: Path) -> np.ndarray:
-    """(frame, atom, 3) float32 angstrom: the coordinates of a DCD file (CHARMM, NAMD) without fixed atoms."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StructureError(f"{path}: cannot be read ({error.strerror}); check the file named in the entry") from None
-    order = "<" if raw[:4] == (84).to_bytes(4, "little") else ">"
-    if raw[4:8] != b"CORD" or np.frombuffer(raw, order + "i4", 1, 0)[0] != 84:
-        raise StructureError(f"{path}: not a DCD trajectory; give a .dcd file written by CHARMM or NAMD")
-    header = np.frombuffer(raw, order + "i4", 20, 8)
-    if header[8]:
-        raise StructureError(f"{path}: has {header[8]} fixed atoms, which are not read; write all atoms in every frame")
-    records, position = [], 92
-    for _ in range(2):  # title, number of atoms
-        length = int(np.frombuffer(raw, order + "i4", 1, position)[0])
-        records.append(raw[position + 4 : position + 4 + length])
-        position += length + 8
-    found = int(np.frombuffer(records[1], order + "i4", 1)[0])
-    if found != atoms:
-        raise StructureError(
-            f"{path}: {found} atoms per frame, topology {topology} has {atoms}; give the topology it was run with"
-        )
-    cell = 56 if header[10] else 0
-    frame_bytes = cell + 3 * (4 * atoms + 8)
-    # The count in the header is not trusted: a run that was stopped early claims more frames than it wrote.
-    n_frames = (len(raw) - position) // frame_bytes
-    body = np.frombuffer(raw, np.uint8, n_frames * frame_bytes, position).reshape(n_frames, frame_bytes)[:, cell:]
-    axes = body.reshape(n_frames, 3, 4 * atoms + 8)[:, :, 4:-4]
-    return np.ascontiguousarray(axes).view(order + "f4").transpose(0, 2, 1).astype(np.float32)
-
-
-def _read_structure(path: Path, model: int) -> gemmi.Structure:
-    """The file's model number `model` alone, every atom's serial its row in the file."""
-    if not path.is_file():
-        raise StructureError(f"{path}: no such file; check the file named in the entry")
-    if path.suffix == ".mmtf":
-        structure, n_models = _read_mmtf(path, model)
-    else:
-        try:
-            structure = gemmi.read_structure(str(path))
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise StructureError(f"{path}: not a readable structure file: {' '.join(str(error).split())}") from None
-        n_models = len(structure)
-        keep = [each for row, each in enumerate(structure) if row == model]
-        structure = gemmi.Structure()
-        for each in keep:
-            structure.add_model(each)
-    if not len(structure):
-        raise StructureError(f"{path}: has models 0 to {n_models - 1}, model {model} was asked for")
-    for row, atom in enumerate(atom for chain in structure[0] for residue in chain for atom in residue):
-        atom.serial = row
-    return structure
-
-
-def _read_mmtf(path: Path, model: int) -> tuple[gemmi.Structure, int]:
-    import mmtf
-
-    data = mmtf.parse(str(path))
-    structure = gemmi.Structure()
-    chains = groups = atoms = 0
-    for number, n_chains in enumerate(data.chains_per_model):
-        built = gemmi.Model("1")
-        for _ in range(n_chains):
-            chain = gemmi.Chain(data.chain_name_list[chains])
-            for _ in range(data.groups_per_chain[chains]):
-                kind = data.group_list[data.group_type_list[groups]]
-                n_atoms = len(kind["atomNameList"])
-                if number == model:
-                    chain.add_residue(_mmtf_residue(data, kind, groups, range(atoms, atoms + n_atoms)))
-                groups, atoms = groups + 1, atoms + n_atoms
-            chains += 1
-            built.add_chain(chain)
-        if number == model:
-            structure.add_model(built)
-    return structure, data.num_models
-
-
-def _mmtf_residue(data, kind: dict, group: int, rows: Iterable[int]) -> gemmi.Residue:
-    residue = gemmi.Residue()
-    residue.name = kind["groupName"]
-    residue.seqid = gemmi.SeqId(int(data.group_id_list[group]), data.ins_code_list[group].strip("\0") or " ")
-    for row, name, element in zip(rows, kind["atomNameList"], kind["elementList"], strict=True):
-        atom = gemmi.Atom()
-        atom.name, atom.element = name, gemmi.Element(element)
-        atom.altloc = data.alt_loc_list[row] or "\0"
-        atom.pos = gemmi.Position(
-            *(float(axis[row]) for axis in (data.x_coord_list, data.y_coord_list, data.z_coord_list))
-        )
-        residue.add_atom(atom)
-    return residue
-
-
-def _select(
-    structure: gemmi.Structure, path: Path, chain: str | None, residues: tuple[int, int] | None
-) -> tuple[AtomicModel, np.ndarray]:
-    """The atomic model of one chain and, per atom, its row in the file's model."""
+def _polymers(structure: gemmi.Structure) -> dict[str, list[gemmi.Residue]]:
+    """The protein residues of every chain by its name, alternative conformations removed; empty for other chains."""
     for residue in (residue for each in structure[0] for residue in each):
         residue.name = FORCE_FIELD_RESIDUES.get(residue.name, residue.name)
     structure.setup_entities()
     structure.remove_alternative_conformations()
-    polymers = {each.name: _protein(each) for each in structure[0]}
-    name = _choose_chain(polymers, chain, path)
-    first, last = residues or (-math.inf, math.inf)
-    kept = [residue for residue in polymers[name] if first <= (residue.seqid.num or 0) <= last]
+    return {each.name: _protein(each) for each in structure[0]}
+
+
+def _complex_model(
+    polymers: dict[str, list[gemmi.Residue]], names: Sequence[str], path: Path, residues: Mapping[str, ResidueRange]
+) -> tuple[AtomicModel, np.ndarray]:
+    """The atomic model of several chains and, per atom, its row in the file's model."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise StructureError(f"{path}: chain {twice[0]} is asked for twice; name each chain once")
+    models, rows = [], []
+    for asked in names:
+        name = _choose_chain(polymers, asked, path)
+        if len(names) > 1:
+            _check_one_molecule(polymers[name], name, path)
+        found, its_rows = _chain_model(polymers, name, path, residues.get(asked))
+        models.append(found)
+        rows.append(its_rows)
+    return joined(models), np.concatenate(rows)
+
+
+def _check_one_molecule(residues: list[gemmi.Residue], name: str, path: Path) -> None:
+    twice = [str(number) for number, times in Counter(str(each.seqid) for each in residues).items() if times > 1]
+    if twice:
+        raise StructureError(
+            f"{path}: chain {name or 'A'} holds residue {twice[0]} twice, as if two molecules shared the name; "
+            "give each chain a name of its own"
+        )
+
+
+def _chain_model(
+    polymers: dict[str, list[gemmi.Residue]], name: str, path: Path, residues: ResidueRange | None
+) -> tuple[AtomicModel, np.ndarray]:
+    """The atomic model of one chain and, per atom, its row in the file's model."""
+    first, last = residues or (None, None)
+    low, high = -math.inf if first is None else first, math.inf if last is None else last
+    kept = [residue for residue in polymers[name] if low <= (residue.seqid.num or 0) <= high]
     if not kept:
         raise StructureError(f"{path}: chain {name or 'A'}: no residue within {residues}; correct the entry's residues")
     return _flatten(_complete(kept, path, name or "A"), name or "A")
@@ -191,6 +175,10 @@ def _parent(residue_name: str) -> str | None:
         return None
     parent = gemmi.expand_one_letter(known.one_letter_code.upper(), gemmi.ResidueKind.AA)
     return parent if parent in RESIDUE_TYPES else "UNK"
+
+
+def _one_letter(residue_name: str) -> str:
+    return ONE_LETTER[RESIDUE_TYPES.index(_parent(residue_name) or "UNK")]
 
 
 def _complete(residues: list[gemmi.Residue], path: Path, chain: str) -> list[gemmi.Residue]:

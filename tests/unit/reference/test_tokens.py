@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cryofound.errors import StructureError
-from cryofound.reference.complexes import read_complex
 from cryofound.reference.tokens import boltz_tokens, residue_tokens
+from cryofound.structure.reading import read_complex
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
 

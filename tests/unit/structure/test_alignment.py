@@ -12,7 +12,6 @@ from cryofound.structure.alignment import (
     align_sequences,
     family_positions,
     matched_atoms,
-    matched_residues,
     rigid_core,
     rmsd_superposed,
     sequence_mismatch,
@@ -20,6 +19,7 @@ from cryofound.structure.alignment import (
     superpose,
     superpose_core,
 )
+from cryofound.structure.matching import matched_residues
 from tests.made_proteins import made_protein, random_rotation
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cryofound.errors import StructureError
-from cryofound.reference.complexes import chain_rows, joined, read_complex
 from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.chains import chain_rows, joined
+from cryofound.structure.reading import read_complex
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
 
