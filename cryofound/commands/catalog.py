@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from cryofound.home import default_home
 if TYPE_CHECKING:
     from cryofound.catalog.archives import EmdbFacts
     from cryofound.catalog.drafting import GivenReference
+    from cryofound.catalog.validation import Finding
 
 WIDTH = 120
 
@@ -234,13 +235,22 @@ def validate_catalog(given: argparse.Namespace) -> None:
         told += [(f"{entry.system_id}: ", finding) for finding in findings]
     good = [(path, entry) for path, entry in chosen if not isinstance(entry, CryoFoundError)]
     told += [("", Finding("wrong", text)) for text in clashes(good)]
-    for name, finding in told:
-        print(f"{finding.kind:7} {name}{finding.text}")
+    for (name, kind, _), (text, *more) in folded(told).items():
+        print(f"{kind:7} {name}{text}" + (f" (and {len(more)} files more)" if more else ""))
     count = {kind: sum(finding.kind == kind for _, finding in told) for kind in ("wrong", "missing", "open")}
     print(f"entries={len(chosen)} " + " ".join(f"{kind}={number}" for kind, number in count.items()))
     bad = count["wrong"] + (count["missing"] if given.strict else 0)
     if bad:
         raise RecipeError(f"{given.catalog}: {bad} findings to mend; they are listed above")
+
+
+def folded(told: "Sequence[tuple[str, Finding]]") -> dict[tuple[str, str, str], list[str]]:
+    """Texts by system, kind and remedy: the files of a series that are missing have one remedy and fill one line."""
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for name, finding in told:
+        remedy = finding.text.rpartition("; ")[2] if finding.kind == "missing" else finding.text
+        lines.setdefault((name, finding.kind, remedy), []).append(finding.text)
+    return lines
 
 
 def fetch_entries(given: argparse.Namespace) -> None:
