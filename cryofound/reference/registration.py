@@ -10,11 +10,11 @@ from cryofound.errors import StructureError
 from cryofound.maps.density_map import DensityMap
 from cryofound.maps.masks import span
 from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.reference.placements import Body, Level, Placement, body_of, distinct, levels_of, refined, searched
+from cryofound.reference.poses import Body, Level, Pose, body_of, distinct, levels_of, refined, searched
 from cryofound.reference.rigid_fit import solvent_at_zero
 from cryofound.structure.atomic_model import AtomicModel
 
-# In zone NCC. In the maps of shared/data right placements are 0.27 ahead of the next and of the mirrored map or more;
+# In zone NCC. In the maps of shared/data right poses are 0.27 ahead of the next and of the mirrored map or more;
 # those of wrong models 0.024 ahead of the next at most, and up to 0.06 apart between the hands.
 MARGIN = 0.05
 MARGIN_TO_CHANCE = 0.1
@@ -26,7 +26,7 @@ class Registration:
 
     transform brings the model's frame into the map's. score is `rigid_fit.zone_ncc` at `resolution` (angstrom), which
     is the model's correlation with the map within one resolution of its atoms. runner_up is the score of the next best
-    placement that is not the same by symmetry, None where none was looked for. mirrored_score and mirrored_runner_up
+    pose that is not the same by symmetry, None where none was looked for. mirrored_score and mirrored_runner_up
     are those of the map reflected in z, None where the hand was not checked.
     """
 
@@ -40,7 +40,7 @@ class Registration:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the score is ahead of the next placement's, or of what the mirrored map gives by chance.
+        """Whether the score is ahead of the next pose's, or of what the mirrored map gives by chance.
 
         The latter alone tells where the map holds several copies of the model, all with the same score.
         """
@@ -56,11 +56,11 @@ class Registration:
         """The scores in words, for a message."""
         others = ((self.runner_up, "another"), (self.mirrored_score, "the best in the mirrored map"))
         told = [f", {name} {score:.3f}" for score, name in others if score is not None]
-        return f"no placement stands out: the best has NCC {self.score:.3f}{''.join(told)} at {self.resolution:g} A"
+        return f"no pose stands out: the best has NCC {self.score:.3f}{''.join(told)} at {self.resolution:g} A"
 
     @property
     def mirrored(self) -> bool:
-        """Whether the mirror image of the map fits better by MARGIN, in a placement that stands out there."""
+        """Whether the mirror image of the map fits better by MARGIN, in a pose that stands out there."""
         return self.mirrored_score is not None and self.mirrored_score - MARGIN >= max(
             self.score, self.mirrored_runner_up or -1.0
         )
@@ -89,7 +89,7 @@ def register(
     `resolution` of the map in angstrom. roughly_docked: True refines the model from where it is (within some 30 degrees
     and 8 angstrom), False searches all orientations and places, None does both and takes the better. check_hand
     searches the mirrored map as well. Raises StructureError for a model that is too small, larger than the map or,
-    where all was searched, without a placement that stands out in this map or its mirror image; MapError for a constant
+    where all was searched, without a pose that stands out in this map or its mirror image; MapError for a constant
     map.
     """
     body, density = body_of(model), solvent_at_zero(density)
@@ -153,6 +153,6 @@ def _lies_in(body: Body, density: DensityMap) -> bool:
     return bool(((body.centre >= low) & (body.centre <= high)).all())
 
 
-def runner_up_of(ranked: Sequence[Placement], copies: int = 1) -> float | None:
-    """The score of the first of the distinct placements, best first, that is no copy's; None if there is none."""
+def runner_up_of(ranked: Sequence[Pose], copies: int = 1) -> float | None:
+    """The score of the first of the distinct poses, best first, that is no copy's; None if there is none."""
     return ranked[copies].score if len(ranked) > copies else None

@@ -116,7 +116,7 @@ def solvent_at_zero(density: DensityMap) -> DensityMap:
 
 
 def filtered(density: DensityMap, own: float, resolution: float) -> DensityMap:
-    """A map of resolution `own` at the same or a coarser `resolution`, on voxels of a third of it or its own, if larger.
+    """A map of resolution `own` at the same or a coarser one, on voxels of about a third of that or its own, if larger.
 
     What the forward model draws at `own` becomes what it draws at `resolution`, as both are Gaussians.
     """

@@ -1,4 +1,4 @@
-"""Placements of one rigid body in a map: searched over all orientations, fitted from coarse to fine, told apart."""
+"""Poses of one rigid body in a map: searched over all orientations, fitted from coarse to fine, told apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from cryofound.reference.rigid_fit import draw, filtered, fit, window, zone_ncc
 from cryofound.reference.rotations import spread_rotations
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
 
-ROTATIONS = 2000  # about 20 degrees apart
-KEPT = (40, 10, 4)  # placements fitted at the coarse, the middle and the working resolution
+ROTATIONS = 2000  # tried of a body whose coarse resolution is COARSE_SHARE of its radius; about 20 degrees apart
+FEWEST = 500  # about 32 degrees apart
+KEPT = (40, 10, 4)  # poses fitted at the coarse, the middle and the working resolution
 COARSEST = 8.0  # angstrom; the coarse resolution for all but large models
 COARSE_SHARE = 1 / 3  # of the radius of a ball like the model: at that resolution a fit finds home from 35 degrees off
 BEADS_FROM = 8.0  # angstrom; from this resolution on a residue is one point
-SAME = 0.9  # correlation of two placements' densities from which they are one solution, as by symmetry
+SAME = 0.9  # correlation of two poses' densities from which they are one solution, as by symmetry
 MIN_RESIDUES = 10
 
 Level = tuple[float, DensityMap]  # resolution in angstrom, the map filtered to it
@@ -50,7 +51,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Placement:
+class Pose:
     """A rigid motion of a body into the map, and its `zone_ncc` there at the resolution it was fitted at."""
 
     transform: RigidTransform
@@ -77,40 +78,41 @@ def levels_of(body: Body, density: DensityMap, resolution: float) -> list[Level]
     return [(each, filtered(density, resolution, each)) for each in (coarse, (coarse * resolution) ** 0.5, resolution)]
 
 
-def refined(body: Body, levels: list[Level], start: RigidTransform) -> Placement:
-    """The placement that fits, level after level, lead to from `start`."""
-    placement = Placement(start, -1.0)
+def refined(body: Body, levels: list[Level], start: RigidTransform) -> Pose:
+    """The pose reached from `start` by a fit at each level."""
+    pose = Pose(start, -1.0)
     for resolution, density in levels:
-        placement = Placement(*fit(*body.points(resolution), density, resolution, placement.transform))
-    return placement
+        pose = Pose(*fit(*body.points(resolution), density, resolution, pose.transform))
+    return pose
 
 
-def searched(body: Body, levels: list[Level], more: int = 0) -> list[Placement]:
-    """The best placements over all orientations and positions, best first, fitted at every level; the same every time.
+def searched(body: Body, levels: list[Level], more: int = 0) -> list[Pose]:
+    """The best poses over all orientations and positions, best first, fitted at every level; the same every time.
 
     `more` than usual are kept, for a map that holds as many further copies.
     """
     coarse, density = levels[0]
     points, weights = body.points(coarse)
-    rotations = spread_rotations(ROTATIONS)
+    # The rim moves by the same share of the resolution from one rotation to the next, whatever the size.
+    rotations = spread_rotations(max(int(ROTATIONS * (COARSE_SHARE * body.radius / coarse) ** 3), FEWEST))
     scores, centres = local_correlation(points - body.centre, weights, density, coarse, rotations)
     found = [
-        Placement(RigidTransform(rotations[row], centres[row] - rotations[row] @ body.centre), float(scores[row]))
+        Pose(RigidTransform(rotations[row], centres[row] - rotations[row] @ body.centre), float(scores[row]))
         for row in np.argsort(-scores, kind="stable")
     ]
     for (resolution, filtered_map), kept in zip(levels, KEPT, strict=True):
         chosen = _apart(body, found, kept + more, resolution / 2)
         points, weights = body.points(resolution)
         fits = (fit(points, weights, filtered_map, resolution, each.transform) for each in chosen)
-        found = sorted((Placement(*each) for each in fits), key=lambda each: -each.score)
+        found = sorted((Pose(*each) for each in fits), key=lambda each: -each.score)
     return found
 
 
-def distinct(body: Body, level: Level, placements: Sequence[Placement]) -> list[Placement]:
-    """Placements whose densities differ, best first; of those with the same, as by symmetry, the best alone."""
+def distinct(body: Body, level: Level, poses: Sequence[Pose]) -> list[Pose]:
+    """Poses whose densities differ, best first; of those with the same, as by symmetry, the best alone."""
     resolution, density = level
-    chosen: list[Placement] = []
-    for each in sorted(placements, key=lambda each: -each.score):
+    chosen: list[Pose] = []
+    for each in sorted(poses, key=lambda each: -each.score):
         here = each.transform.apply(body.atoms_xyz)
         near = window(density, here, resolution)
         drawn = DensityMap(draw(here, body.electrons, near.grid, resolution), near.grid)
@@ -122,13 +124,13 @@ def distinct(body: Body, level: Level, placements: Sequence[Placement]) -> list[
     return chosen
 
 
-def _apart(body: Body, placements: Sequence[Placement], count: int, distance: float) -> list[Placement]:
-    """The first `count` placements of which no two are within `distance` angstrom RMSD."""
+def _apart(body: Body, poses: Sequence[Pose], count: int, distance: float) -> list[Pose]:
+    """The first `count` poses of which no two are within `distance` angstrom RMSD."""
     centred = body.beads_xyz - body.centre
     moments = centred.T @ centred / len(centred)
-    chosen: list[Placement] = []
+    chosen: list[Pose] = []
     turns, centres = np.zeros((0, 3, 3)), np.zeros((0, 3))
-    for each in placements:
+    for each in poses:
         turn, centre = each.transform.rotation, each.transform.apply(body.centre)
         # The mean of |(A - B) x|^2 over points x is the trace of (A - B) <x x^T> (A - B)^T.
         difference = turns - turn
