@@ -36,28 +36,8 @@ def load_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
     Raises StructureError, one line, for a chain that is not there or contradicts its group's sequence, and for a
     stoichiometry that is not the file's or not the symmetry's.
     """
-    choice = entry.reference
-    path = source_file(entry, choice.source, choice.file, cache)
-    if not _is_complex(entry):
-        named = [name for group in entry.chains for name in group.names]
-        chain = choice.chain or next(iter(named), None)
-        group = next((group for group in entry.chains if chain in group.names), None)
-        ranges = _common_range(choice.residues, group.residues if group else None)
-        model = read_model(path, chain, choice.model, ranges)
-        stated = entry.stated_sequence(str(model.chain_id[0]))
-        wrong = None if stated is None else sequence_mismatch(stated, model)
-        if wrong:
-            raise StructureError(
-                f"{path}: sequence of {entry.system_id} does not match: {wrong}; "
-                "correct the entry's sequence or its reference"
-            )
-        return model
-    groups = {name: group for group in entry.chains for name in group.names}
-    ranges = {name: _common_range(choice.residues, group.residues) for name, group in groups.items()}
-    model = read_complex(path, list(groups), choice.model, {name: each for name, each in ranges.items() if each})
-    _check_sequences(entry, groups, chains_of(model), path)
-    _check_stoichiometry(entry, protein_sequences(path, choice.model), path)
-    return model
+    path = source_file(entry, entry.reference.source, entry.reference.file, cache)
+    return _complex(entry, path) if _is_complex(entry) else _single(entry, path)
 
 
 def load_state(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, cache: Path) -> AtomicModel | None:
@@ -103,6 +83,32 @@ def source_file(entry: CatalogEntry, source: str, file: str | None, cache: Path)
 
 def _is_complex(entry: CatalogEntry) -> bool:
     return entry.reference.chain is None and sum(len(group.names) for group in entry.chains) > 1
+
+
+def _single(entry: CatalogEntry, path: Path) -> AtomicModel:
+    """The chain that the reference or else the only group names, or the longest of the file."""
+    choice, names = entry.reference, [name for group in entry.chains for name in group.names]
+    chain = choice.chain or next(iter(names), None)
+    group = next((group for group in entry.chains if chain in group.names), None)
+    residues = _common_range(choice.residues, group.residues if group else None)
+    model = read_model(path, chain, choice.model, residues)
+    stated = entry.stated_sequence(str(model.chain_id[0]))
+    wrong = None if stated is None else sequence_mismatch(stated, model)
+    if wrong:
+        raise StructureError(
+            f"{path}: sequence of {entry.system_id} does not match: {wrong}; "
+            "correct the entry's sequence or its reference"
+        )
+    return model
+
+
+def _complex(entry: CatalogEntry, path: Path) -> AtomicModel:
+    choice, groups = entry.reference, {name: group for group in entry.chains for name in group.names}
+    ranges = {name: _common_range(choice.residues, group.residues) for name, group in groups.items()}
+    model = read_complex(path, list(groups), choice.model, {name: each for name, each in ranges.items() if each})
+    _check_sequences(entry, groups, chains_of(model), path)
+    _check_stoichiometry(entry, protein_sequences(path, choice.model), path)
+    return model
 
 
 def _counterpart(path: Path, model: int, residues: ResidueRange | None, reference: AtomicModel) -> AtomicModel:

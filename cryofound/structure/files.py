@@ -14,10 +14,17 @@ def open_structure(path: Path) -> gemmi.Structure:
 
     Raises StructureError if it is not there, cannot be read or holds no atoms.
     """
+    structure = _read_parts(path)
+    structure.merge_chain_parts()
+    return structure
+
+
+def _read_parts(path: Path) -> gemmi.Structure:
+    """All models, atoms in file order: a chain of which waters come later in the file is there in parts."""
     if not Path(path).is_file():
         raise StructureError(f"{path}: no such file; check its path")
     try:
-        structure = gemmi.read_structure(str(path))
+        structure = gemmi.read_structure(str(path), merge_chain_parts=False)
     except (RuntimeError, ValueError, IndexError) as error:
         raise StructureError(f"{path}: not a readable structure file: {' '.join(str(error).split())}") from None
     if not len(structure):
@@ -33,7 +40,7 @@ def open_model(path: Path, model: int) -> gemmi.Structure:
     if path.suffix == ".mmtf":
         structure, n_models = _open_mmtf(path, model)
     else:
-        whole = open_structure(path)
+        whole = _read_parts(path)
         n_models = len(whole)
         keep = [each for row, each in enumerate(whole) if row == model]
         structure = gemmi.Structure()
@@ -43,6 +50,7 @@ def open_model(path: Path, model: int) -> gemmi.Structure:
         raise StructureError(f"{path}: has models 0 to {n_models - 1}, model {model} was asked for")
     for row, atom in enumerate(atom for chain in structure[0] for residue in chain for atom in residue):
         atom.serial = row
+    structure.merge_chain_parts()
     return structure
 
 

@@ -25,6 +25,9 @@ ITERATIONS = 5
 TIE = 0.01  # angstrom RMSD; assignments of a symmetric complex that differ by less are equally good
 SCORE_WEIGHT = 1e9  # square angstrom; sequences decide before distances do
 
+_Assignment = tuple[tuple[int, int], ...]  # rows of the first's and the second's chains
+_Table = Mapping[tuple[str, str], tuple[np.ndarray, int]]  # aligned residues and score, by chain names
+
 
 @dataclass(frozen=True)
 class ChainMatch:
@@ -73,7 +76,7 @@ def match_chains(first: AtomicModel, second: AtomicModel) -> tuple[ChainMatch, .
     rmsd = {each: moments.superposed(each)[1] for each in assignments}
     lowest = min(rmsd.values())
 
-    def preference(assignment: "_Assignment") -> tuple:
+    def preference(assignment: _Assignment) -> tuple:
         named = sorted((names[row], other_names[column]) for row, column in assignment)
         return -sum(one == other for one, other in named), named
 
@@ -115,10 +118,6 @@ def rows_in_copies(model: AtomicModel) -> np.ndarray:
             pairs = align_sequences(sequences[kind], sequences[number])
             found[rows[number][pairs[:, 1]]] = rows[kind][pairs[:, 0]]
     return found
-
-
-_Assignment = tuple[tuple[int, int], ...]
-_Table = Mapping[tuple[str, str], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)

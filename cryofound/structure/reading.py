@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import gemmi
@@ -63,10 +64,14 @@ def read_complex(
     does, for a file without protein, and for a chain name that stands for two molecules.
     """
     path = Path(path)
-    polymers = _polymers(open_model(path, model))
+    structure = open_model(path, model)
+    numbers = {chain.name: _residue_numbers(chain) for chain in structure[0]}
+    polymers = _polymers(structure)
     names = [name for name, found in polymers.items() if found] if chains is None else list(chains)
     if not names:
         raise StructureError(f"{path}: holds no protein chain; give the structure of a protein")
+    for name in set(names) & set(numbers):
+        _check_one_molecule(numbers[name], polymers[name], f"{path}: chain {name or 'A'}")
     return _complex_model(polymers, names, path, residues or {})[0]
 
 
@@ -109,7 +114,11 @@ def _polymers(structure: gemmi.Structure) -> dict[str, list[gemmi.Residue]]:
         residue.name = FORCE_FIELD_RESIDUES.get(residue.name, residue.name)
     structure.setup_entities()
     structure.remove_alternative_conformations()
-    return {each.name: _protein(each) for each in structure[0]}
+    found: dict[str, list[gemmi.Residue]] = {}
+    for each in structure[0]:
+        # MMTF has ligands and waters in chains of their own that bear the protein's name.
+        found.setdefault(each.name, []).extend(_protein(each))
+    return found
 
 
 def _complex_model(
@@ -122,20 +131,29 @@ def _complex_model(
     models, rows = [], []
     for asked in names:
         name = _choose_chain(polymers, asked, path)
-        if len(names) > 1:
-            _check_one_molecule(polymers[name], name, path)
         found, its_rows = _chain_model(polymers, name, path, residues.get(asked))
         models.append(found)
         rows.append(its_rows)
     return joined(models), np.concatenate(rows)
 
 
-def _check_one_molecule(residues: list[gemmi.Residue], name: str, path: Path) -> None:
-    twice = [str(number) for number, times in Counter(str(each.seqid) for each in residues).items() if times > 1]
-    if twice:
+def _residue_numbers(chain: gemmi.Chain) -> list[str]:
+    """Author numbers of the protein residues that have a backbone, in file order."""
+    return [
+        str(residue.seqid)
+        for residue in chain
+        if residue.het_flag == "A" and set(BACKBONE) <= {atom.name for atom in residue}
+    ]
+
+
+def _check_one_molecule(numbers: list[str], protein: list[gemmi.Residue], where: str) -> None:
+    """Raise StructureError if two proteins share the chain's name: numbers come again, or go on after a TER."""
+    # Residues of which a molecule has two kinds follow one another.
+    again = [number for number, times in Counter(number for number, _ in groupby(numbers)).items() if times > 1]
+    again = again or sorted(set(numbers) - {str(residue.seqid) for residue in protein})
+    if again:
         raise StructureError(
-            f"{path}: chain {name or 'A'} holds residue {twice[0]} twice, as if two molecules shared the name; "
-            "give each chain a name of its own"
+            f"{where} holds two molecules, the second with residue {again[0]}; give each chain a name of its own"
         )
 
 

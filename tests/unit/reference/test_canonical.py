@@ -1,21 +1,27 @@
 """The canonical frame: one motion in a family is one displacement field, wherever its files lie."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cryofound.errors import MapError, StructureError
 from cryofound.maps.density_map import DensityMap, Grid
-from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.reference.canonical import check_inside, check_map_covers, family_frame, place_reference, place_state
-from cryofound.structure.alignment import superpose
+from cryofound.reference.canonical import (
+    CHAIN_GAP,
+    check_inside,
+    check_map_covers,
+    family_frame,
+    place_reference,
+    place_state,
+    position_in_family,
+)
+from cryofound.structure.alignment import rmsd_superposed, superpose
 from cryofound.structure.atomic_model import AtomicModel
-from tests.made_proteins import made_protein, random_rotation
-
-
-def elsewhere(model: AtomicModel, seed: int) -> AtomicModel:
-    return model.moved(
-        RigidTransform(random_rotation(seed), np.array([50.0, -20.0, 8.0]) * seed).apply(model.positions_xyz)
-    )
+from cryofound.structure.chains import chain_rows, joined
+from cryofound.structure.reading import read_complex
+from tests.made_complexes import elsewhere, made_ring, named, reordered
+from tests.made_proteins import made_protein
 
 
 def test_relatives_with_the_same_hinge_have_the_same_displacement_field() -> None:
@@ -71,6 +77,81 @@ def test_atoms_that_a_state_lacks_are_masked() -> None:
 def test_another_family_is_refused() -> None:
     with pytest.raises(StructureError, match="share 9 aligned residues, 10 are needed"):
         place_reference(made_protein(9), family_frame(made_protein(80), []))
+
+
+def test_a_symmetric_motion_of_a_ring_is_a_symmetric_displacement() -> None:
+    still, bent = made_ring(), made_ring(hinge_degrees=30)
+    placement = place_reference(elsewhere(still, 2), family_frame(elsewhere(still, 1), [elsewhere(bent, 4)]))
+    shuffled = reordered(elsewhere(bent, 3), "CBDA", {"A": "B", "B": "A"})
+    moved, truth, mask = place_state(shuffled, placement)
+    assert mask.all()
+    assert list(chain_rows(moved)) == ["C", "A", "D", "B"]
+    field = np.linalg.norm(truth - placement.reference.positions_xyz, axis=1).reshape(4, -1)
+    np.testing.assert_allclose(field, np.tile(field[0], (4, 1)), atol=2e-3)
+    assert field.max() > 5
+    # One lobe of every copy is at rest.
+    assert np.isclose((field < 2e-3).mean(), 0.5, atol=0.02)
+
+
+def test_family_positions_of_chains() -> None:
+    """Partners have the anchor's rows, copies left over those of the chain they are like, strangers numbers beyond."""
+    stranger, other = made_protein(50, seed=7), made_protein(30, seed=8)
+    anchor = joined([*map(ring_chain, "AB"), named(other.moved(other.positions_xyz + 90), "C")])
+    np.testing.assert_array_equal(
+        position_in_family(elsewhere(anchor, 2), anchor),
+        np.r_[0:60, 60 + CHAIN_GAP : 120 + CHAIN_GAP, 120 + 2 * CHAIN_GAP : 150 + 2 * CHAIN_GAP],
+    )
+    beyond = 150 + 3 * CHAIN_GAP
+    three = joined(
+        [
+            named(stranger.moved(stranger.positions_xyz - 90), "S"),
+            *map(ring_chain, "BA"),
+            named(ring_chain("A").moved(ring_chain("A").positions_xyz + 200), "X"),
+        ]
+    )  # fmt: skip
+    second = np.arange(60) + 60 + CHAIN_GAP
+    np.testing.assert_array_equal(
+        position_in_family(elsewhere(three, 3), anchor),
+        np.r_[beyond : beyond + 50, second, np.arange(60), np.arange(60)],
+    )
+
+
+def ring_chain(name: str) -> AtomicModel:
+    return reordered(made_ring(2), name)
+
+
+@pytest.mark.shared
+def test_trpv5_in_the_frame_of_trpv1(shared_data: Path) -> None:
+    folder = shared_data / "families/trp_channel"
+    one, two, trpv5 = (read_complex(folder / name) for name in ("7l2i.cif.gz", "7l2j.cif.gz", "6o1p_trpv5.pdb.gz"))
+    frame = family_frame(one, [two])
+    assert {int(frame.core[rows].sum()) for rows in chain_rows(one).values()} == {327}
+    placement = place_reference(one, frame)
+    _, truth, mask = place_state(two, placement)
+    assert mask.mean() > 0.99
+    assert rmsd_superposed(truth[mask], placement.reference.positions_xyz[mask]) == pytest.approx(1.59, abs=0.01)
+    placement = place_reference(trpv5, frame)
+    # The aligned residues of the core, by the rows that both have in the anchor; partners are A A, B D, C C, D B.
+    begins = {name: rows[0] + CHAIN_GAP * row for row, (name, rows) in enumerate(chain_rows(one).items())}
+    distances = []
+    for name, partner in zip("ABCD", "ADCB", strict=True):
+        rows = chain_rows(trpv5)[name]
+        place = placement.family_position[rows] - begins[partner]
+        aligned = rows[placement.core[rows]]
+        assert np.isin(place[placement.core[rows]], np.arange(531)).all()
+        anchors = chain_rows(one)[partner][place[placement.core[rows]].astype(int)]
+        distances.append(np.linalg.norm(placement.reference.ca_xyz()[aligned] - frame.anchor.ca_xyz()[anchors], axis=1))
+    together = np.concatenate(distances)
+    assert np.sqrt((together**2).mean()) == pytest.approx(4.23, abs=0.02)
+    assert np.median(together) == pytest.approx(1.57, abs=0.02)
+    # The order of the file's chains changes the order and nothing else.
+    again = place_reference(reordered(trpv5, "CADB"), frame)
+    back = reordered(again.reference, "ABCD")
+    np.testing.assert_allclose(back.positions_xyz, placement.reference.positions_xyz, atol=1e-3)
+    rows = chain_rows(again.reference)
+    order = np.concatenate([rows[name] for name in "ABCD"])
+    np.testing.assert_array_equal(again.family_position[order], placement.family_position)
+    np.testing.assert_array_equal(again.core[order], placement.core)
 
 
 def test_a_small_box_names_both_sizes_and_the_size_that_does() -> None:

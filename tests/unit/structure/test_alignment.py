@@ -20,6 +20,7 @@ from cryofound.structure.alignment import (
     superpose_core,
 )
 from cryofound.structure.matching import matched_residues
+from tests.made_complexes import made_ring
 from tests.made_proteins import made_protein, random_rotation
 
 
@@ -58,6 +59,17 @@ def test_the_core_is_rigid_in_all_states_at_once() -> None:
     loose = bent + 0
     loose[2, :12] += 6.0  # in one state only the first lobe loses an end, so the second lobe is what stays
     np.testing.assert_array_equal(rigid_core(loose, still), np.arange(90) >= 45)
+
+
+def test_the_core_of_a_ring_is_the_same_in_all_copies() -> None:
+    """Two of four copies at rest are half of the whole; the core is the lobe that least moves in all of them."""
+    still, bent = made_ring(), made_ring(hinge_degrees=25)
+    bent = bent.ca_xyz() + np.random.default_rng(0).normal(scale=0.1, size=(240, 3))
+    alike = np.tile(np.arange(60), 4)
+    core = rigid_core(bent[None], still.ca_xyz(), alike).reshape(4, 60)
+    np.testing.assert_array_equal(core, np.tile(np.arange(60) < 30, (4, 1)))
+    axis = superpose(bent[core.ravel()], still.ca_xyz()[core.ravel()]).rotation[2]
+    assert axis[2] > 0.9999
 
 
 def test_superposition_by_the_core_leaves_a_loose_end_out() -> None:

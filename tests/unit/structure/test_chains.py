@@ -1,15 +1,12 @@
-"""Complexes: all protein chains of a file, and nothing else of it."""
+"""Chains put together and taken apart again."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import gemmi
 import numpy as np
-import pytest
 
-from cryofound.errors import StructureError
 from cryofound.structure.atomic_model import AtomicModel
-from cryofound.structure.chains import chain_rows, joined
+from cryofound.structure.chains import chain_rows, chains_of, joined, residues_of
 from cryofound.structure.reading import read_complex
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
@@ -32,11 +29,15 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert {name: len(rows) for name, rows in chain_rows(read).items()} == {"B": 20, "A": 30, "BA": 20}
     for one, rows in zip(chains, chain_rows(whole).values(), strict=True):
         np.testing.assert_array_equal(whole.ca_xyz()[rows], one.ca_xyz())
+    for one, again in zip(chains, chains_of(whole).values(), strict=True):
+        for name, expected in vars(one).items():
+            np.testing.assert_array_equal(getattr(again, name), expected)
 
 
-def test_a_file_without_protein(tmp_path: Path) -> None:
-    structure = gemmi.read_pdb_string("HETATM    1  O   HOH A   1       0.000   0.000   0.000  1.00  0.00           O")
-    structure.setup_entities()
-    structure.make_mmcif_document().write_file(str(tmp_path / "water.cif"))
-    with pytest.raises(StructureError, match=r"water\.cif: holds no protein chain"):
-        read_complex(tmp_path / "water.cif")
+def test_some_residues_with_their_atoms() -> None:
+    whole = joined([chain("A", 20, 1), chain("B", 30, 2)])
+    part = residues_of(whole, np.r_[5:9, 25:30])
+    np.testing.assert_array_equal(part.ca_xyz(), whole.ca_xyz()[np.r_[5:9, 25:30]])
+    np.testing.assert_array_equal(part.residue_number, [6, 7, 8, 9, 6, 7, 8, 9, 10])
+    assert (part.backbone_index() >= 0).all()
+    assert part.n_atoms == np.isin(whole.residue_index, np.r_[5:9, 25:30]).sum()

@@ -12,7 +12,8 @@ from mmtf.api.mmtf_writer import MMTFEncoder
 from cryofound.errors import StructureError
 from cryofound.structure.alignment import sequence_of
 from cryofound.structure.atomic_model import ATOM_NAMES, ELEMENTS, RESIDUE_TYPES
-from cryofound.structure.reading import read_model, read_trajectory_frame
+from cryofound.structure.chains import chain_rows, joined
+from cryofound.structure.reading import protein_sequences, read_complex, read_model, read_trajectory_frame
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
 
@@ -38,7 +39,7 @@ def written(path: Path, lines: list[str]) -> Path:
 
 
 def names_of(model) -> list[str]:
-    return [ATOM_NAMES[name] for name in model.atom_name]
+    return [str(ATOM_NAMES[name]) for name in model.atom_name]
 
 
 def test_only_the_protein_is_read(tmp_path: Path) -> None:
@@ -124,6 +125,71 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(StructureError, match=expected) as raised:
             call()
         assert "\n" not in str(raised.value)
+
+
+def dimer(path: Path, second: str = "B") -> Path:
+    """Chain A of glycines 1 to 8, then serines 1 to 6 and a water."""
+    return written(
+        path,
+        [
+            *(line for n in range(1, 9) for line in backbone(4 * n, "GLY", "A", n)),
+            "TER",
+            *(line for n in range(1, 7) for line in backbone(40 + 4 * n, "SER", second, n)),
+            "TER",
+            atom(90, " O", "HOH", "A", 201, 51.0, kind="HETATM"),
+        ],
+    )
+
+
+def test_chains_come_in_the_order_they_are_named_in(tmp_path: Path) -> None:
+    path = dimer(tmp_path / "x.pdb")
+    assert sequence_of(read_complex(path)) == "GGGGGGGGSSSSSS"
+    named = read_complex(path, ["B", "A"], residues={"A": (7, None), "B": (None, 2)})
+    assert sequence_of(named) == "SSGG"
+    assert named.chain_id.tolist() == ["B", "B", "A", "A"]
+    assert named.residue_number.tolist() == [1, 2, 7, 8]
+    assert protein_sequences(path) == {"A": "GGGGGGGG", "B": "SSSSSS"}
+
+
+def test_chains_that_cannot_be_told_apart_or_are_not_there(tmp_path: Path) -> None:
+    path = dimer(tmp_path / "x.pdb", second="A")
+    with pytest.raises(StructureError, match=r"x\.pdb: chain A holds two molecules, the second with residue 1; give"):
+        read_complex(path)
+    path = dimer(tmp_path / "x.pdb")
+    for chains, expected in ((["A", "C"], "no chain C; it has A, B"), (["A", "A"], "chain A is asked for twice")):
+        with pytest.raises(StructureError, match=expected) as raised:
+            read_complex(path, chains)
+        assert "\n" not in str(raised.value)
+    water = written(tmp_path / "w.pdb", [atom(1, " O", "HOH", "A", 1, 0.0, kind="HETATM")])
+    with pytest.raises(StructureError, match=r"w\.pdb: holds no protein chain"):
+        read_complex(water)
+
+
+def test_a_residue_of_two_kinds_is_no_second_molecule(tmp_path: Path) -> None:
+    lines = [line for n in range(1, 5) for line in backbone(4 * n, "GLY", "A", n)]
+    lines += [line[:16] + alt + line[17:] for alt, kind in zip("AB", ("SER", "ALA"), strict=True)
+              for line in backbone(40, kind, "A", 5)]  # fmt: skip
+    assert sequence_of(read_complex(written(tmp_path / "x.pdb", lines))) == "GGGGS"
+
+
+def test_frames_of_a_complex(tmp_path: Path) -> None:
+    topology = dimer(tmp_path / "x.pdb")
+    trajectory = DCDFile()
+    trajectory.set_coord(np.arange(57 * 3, dtype=np.float32).reshape(1, 57, 3))
+    trajectory.write(tmp_path / "t.dcd")
+    model = read_trajectory_frame(tmp_path / "t.dcd", topology, 0, ["B", "A"])
+    # rows of the file: 32 atoms of A, then 24 of B, then the water
+    np.testing.assert_array_equal(model.positions_xyz[:, 0], 3 * np.r_[32:56, 0:32])
+
+
+@pytest.mark.shared
+def test_a_complex_is_its_chains_read_one_by_one(shared_data: Path) -> None:
+    for path in ("families/trp_channel/7l2i.cif.gz", "maps/emd3488_5ni1/modelangelo_5ni1.cif.gz"):
+        whole = read_complex(shared_data / path)
+        again = joined([read_model(shared_data / path, name) for name in chain_rows(whole)])
+        for name, expected in vars(again).items():
+            np.testing.assert_array_equal(getattr(whole, name), expected)
+    assert list(chain_rows(whole)) == ["Ba", "Aa", "Bb", "Ab"]
 
 
 def test_frames_written_by_another_program(tmp_path: Path) -> None:
