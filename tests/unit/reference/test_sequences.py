@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from cryofound.errors import StructureError
-from cryofound.reference.complexes import joined
 from cryofound.reference.prediction import PredictedModel, Prediction
 from cryofound.reference.sequences import ProteinChain, chain_sequences, chains_of, check_chains, read_fasta
 from cryofound.reference.tokens import residue_tokens
 from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.chains import joined
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
 
