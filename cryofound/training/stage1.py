@@ -145,7 +145,9 @@ class Stage1:
         )
 
     def _stereochemistry(self, positions: Tensor, system: Tensor) -> Tensor:
-        """Stereochemistry loss of each model (batch,), those of a system together."""
+        """Stereochemistry loss of each model (batch,), those of a system together; NaN if the networks diverged."""
+        if not bool(torch.isfinite(positions).all()):
+            return positions.sum() * torch.full_like(positions[:, 0, 0], torch.nan)
         loss = positions.new_zeros(len(positions))
         for index in system.unique().tolist():
             rows = torch.nonzero(system == index).flatten().to(positions.device)

@@ -60,6 +60,16 @@ def test_stereochemistry_of_a_batch_is_that_of_each_of_its_systems(shared_data: 
         torch.testing.assert_close(found[row : row + 1], expected)
 
 
+@pytest.mark.shared
+def test_a_diverged_network_gives_a_loss_that_is_not_finite(shared_data: Path, tmp_path: Path):
+    stage = stage_with(shared_data, tmp_path / "one", 250)
+    module = stage.module()
+    with torch.no_grad():
+        next(module.parameters()).fill_(torch.inf)
+    losses = stage.losses(module, stage.batch(0, 0, 1), torch.Generator().manual_seed(0))
+    assert not torch.isfinite(losses["total"])
+
+
 def stage_with(shared_data: Path, folder: Path, atoms: int) -> Stage1:
     folder.mkdir()
     return stage1_of(Case(atoms=atoms, maps=1, box_size=40, voxel_size=2.0, resolution=6.0), shared_data, folder)

@@ -236,7 +236,7 @@ def test_codes_are_lent_within_a_family_and_come_to_the_nearest_place(hinge):
         for name in ("hinge", "twin", "zebra")
         for row, (density, meta) in enumerate(rows)
     ]
-    folder = shards.samples[0].path.parent / "families"
+    folder = Path(shards.samples[0].path).parent / "families"
     write_shard(folder / "train-000000.tar", samples)
     everyone = {"hinge": system, "twin": relative, "zebra": stranger}
     recipe = RECIPE.model_copy(update={"stage2": RECIPE.stage2.model_copy(update={"batch_size": 300})})
