@@ -1,77 +1,68 @@
-"""Ingest: catalog entries to the system store and its training shards, streamed through Ray Data.
+"""Ingest: catalog entries to the system store and its training shards.
 
 Four passes, of tasks that each own what they write: the outline of every system, its states (one row per state, a task
-has those of one Zarr shard), its end, and the tar files. A pass does what an earlier run has left to do.
+has those of one Zarr shard), its end, and the tar files. A pass does what an earlier run has left to do. Who runs the
+tasks is `streaming.py`'s affair.
 """
 
 import json
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import islice
 from pathlib import Path
-
-import pyarrow as pa
-import ray.data
-from ray.util.annotations import RayDeprecationWarning
 
 from cryofound import errors
 from cryofound.catalog.locking import locked
-from cryofound.config import Recipe
 from cryofound.ensemble.splits import SUBSETS, shard_contents
-from cryofound.ensemble.store import SHARDS, STORE, STORE_SCHEMA, SYSTEMS, checked_systems, system_folder
+from cryofound.ensemble.store import SHARDS, STORE, STORE_SCHEMA, SYSTEMS, system_folder
 from cryofound.ensemble.writing import is_written, shard_starts, states_per_shard
 from cryofound.errors import CryoFoundError, StoreError
 from cryofound.manifest import NAME, PARTIAL, is_finished, listed_file, write_manifest
 from data_pipeline import tasks
-from data_pipeline.plan import Plan, make_plan
-from data_pipeline.tasks import Row, Target
+from data_pipeline.plan import Plan, found
+from data_pipeline.tasks import Row, Target, Task
 
-WINDOW = 2048  # tasks that the driver keeps account of at a time
 Report = Callable[[str, int, int, float], None]
+# (blocks of rows, task, target, whether errors of the program spare the other blocks) to the rows that tasks give back
+Stream = Callable[[Sequence[Sequence[Row]], Task, Target, bool], Iterator[Row]]
 
 
 def no_report(what: str, done: int, total: int, seconds: float) -> None:
     """Tell nobody."""
 
 
-def ingest(recipe: Recipe, home: Path, *, strict: bool = False, report: Report = no_report) -> Path:
-    """The store of a recipe's entries, `<home>/store-<digest>`: found finished, or made.
+def ingest(plan: Plan, stream: Stream, *, strict: bool = False, report: Report = no_report) -> Path:
+    """The store of a plan (`make_plan`): found finished, or made.
 
-    The digest is over the grid, the split, the entries and the files of theirs that may change (a mirror's, a local
-    folder's). Ray must have been started. A system that is refused does not keep the others from being finished, unless
-    `strict`; then the error of the first one is raised, and a later run goes on with what is missing. `report` is told
-    what is being done, how many of how many are done, and seconds since its beginning.
+    `stream` runs the tasks: `streaming.ray_stream`, or `streaming.own_stream` for this very process. A system that is
+    refused does not keep the others from being finished, unless `strict`; then the error of the first one is raised,
+    and a later run goes on with what is missing. `report` is told what is being done, how many of how many are done,
+    and seconds since its beginning.
     """
-    plan = make_plan(recipe, home)
     store = plan.store
     with locked(plan.cache / store.name):
-        if is_finished(store):
-            checked_systems(store)
-            print(f"step={STORE} digest={plan.identity} skipped=finished", flush=True)
+        if found(plan):
             return store
         print(f"step={STORE} digest={plan.identity} systems={len(plan.systems)} states={plan.states}", flush=True)
         target = Target(store.with_name(store.name + PARTIAL), plan.grid, plan.cache)
         (target.store / SYSTEMS).mkdir(parents=True, exist_ok=True)
-        _run(plan, recipe, _Work(target, strict, report))
+        _run(plan, _Work(target, stream, strict, report))
     return store
 
 
 class _Work:
     """Passes over blocks of rows, one task a block, and the first error of every system that was met in them."""
 
-    def __init__(self, target: Target, strict: bool, report: Report):
-        self.target, self.strict, self.report = target, strict, report
+    def __init__(self, target: Target, stream: Stream, strict: bool, report: Report):
+        self.target, self.stream, self.strict, self.report = target, stream, strict, report
         self.failed: dict[str, CryoFoundError] = {}
 
-    def run(self, what: str, blocks: Sequence[Sequence[Row]], task: tasks.Task) -> list[Row]:
+    def run(self, what: str, blocks: Sequence[Sequence[Row]], task: Task) -> list[Row]:
         """The rows that the tasks give back without error; those that fail do not stop the rest."""
         total, began = sum(len(rows) for rows in blocks), time.monotonic()
         found = []
-        for done, row in enumerate(self._streamed(blocks, task), start=1):
+        for done, row in enumerate(self.stream(blocks, task, self.target, not self.strict), start=1):
             self.report(what, done, total, time.monotonic() - began)
             if row["error"]:
                 self.refuse(row["system_id"], getattr(errors, row["kind"])(row["error"]))
@@ -91,28 +82,8 @@ class _Work:
         """Whether there is still something to do for a system, and nothing known that prevents it."""
         return system_id not in self.failed and not is_finished(system_folder(self.target.store, system_id))
 
-    def _streamed(self, blocks: Sequence[Sequence[Row]], task: tasks.Task) -> Iterator[Row]:
-        waiting = iter(blocks)
-        # A block is a task and no shard has two writers. Windows of them bound what the driver keeps account of.
-        while window := [pa.Table.from_pylist(list(rows)) for rows in islice(waiting, WINDOW)]:
-            with warnings.catch_warnings():
-                # Ray 2.60 wants its named arguments only, but has none for max_retries: without it, rows that kill
-                # their worker are tried again for ever.
-                warnings.simplefilter("ignore", RayDeprecationWarning)
-                function = partial(_on_block, task=task, target=self.target)
-                dataset = ray.data.from_arrow(window).map_batches(
-                    function, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=1, max_retries=1
-                )
-            dataset.context.enable_progress_bars = False
-            dataset.context.max_errored_blocks = 0 if self.strict else -1
-            yield from dataset.iter_rows()
 
-
-def _on_block(rows: pa.Table, *, task: tasks.Task, target: Target) -> pa.Table:
-    return pa.Table.from_pylist(task(rows.to_pylist(), target))
-
-
-def _run(plan: Plan, recipe: Recipe, work: _Work) -> None:
+def _run(plan: Plan, work: _Work) -> None:
     """All four passes and the manifest; raises the first failure once the rest is done."""
     store, names = work.target.store, list(plan.systems)
     for name, system in plan.systems.items():
@@ -140,8 +111,10 @@ def _run(plan: Plan, recipe: Recipe, work: _Work) -> None:
     files |= {f"{SYSTEMS}/{name}/{NAME}": listed_file(system_folder(store, name) / NAME) for name in names}
     _sweep(store, names, set(files))
     facts = {"digest": plan.identity, "schema": STORE_SCHEMA, "states": plan.states, "systems": names}
-    settings = {"grid": recipe.grid.model_dump(), "shards": recipe.shards.model_dump()}
-    write_manifest(store, files=dict(sorted(files.items())), kind=STORE, **facts, **settings)
+    grid = {"box_size": plan.grid.shape_zyx[0], "voxel_size": plan.grid.voxel_size}
+    write_manifest(
+        store, files=dict(sorted(files.items())), kind=STORE, **facts, grid=grid, shards=plan.shards.model_dump()
+    )
     if plan.store.exists():  # never finished, or damaged: is_finished was asked before
         shutil.rmtree(plan.store)
     os.replace(store, plan.store)

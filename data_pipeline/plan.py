@@ -4,24 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryofound.catalog.entry import (
-    CatalogEntry,
-    MapState,
-    StateEntry,
-    StructureState,
-    TrajectoryState,
-    anchor_of,
-    load_entries,
-)
-from cryofound.catalog.loading import source_file
-from cryofound.catalog.sources import is_changeable
+from cryofound.catalog.entry import CatalogEntry, anchor_of, load_entries
 from cryofound.config import Recipe, ShardsConfig, digest
 from cryofound.ensemble.checksums import FileChecksums
 from cryofound.ensemble.splits import Subset, state_subset, subsets
-from cryofound.ensemble.store import STORE, STORE_SCHEMA
+from cryofound.ensemble.store import STORE, STORE_SCHEMA, checked_systems
 from cryofound.errors import CryoFoundError
+from cryofound.manifest import is_finished
 from cryofound.maps.density_map import Grid
-from data_pipeline.references import companion_files
+from data_pipeline.inputs import changeable_files
 
 CACHE, CHECKSUMS = "cache", "checksums.json"
 
@@ -66,6 +57,15 @@ class Plan:
         ]
 
 
+def found(plan: Plan) -> Path | None:
+    """The finished store of a plan, if there is one; raises StoreError if a file of it is missing or cut short."""
+    if not is_finished(plan.store):
+        return None
+    checked_systems(plan.store)
+    print(f"step={STORE} digest={plan.identity} skipped=finished", flush=True)
+    return plan.store
+
+
 def make_plan(recipe: Recipe, home: Path) -> Plan:
     """Read the entries of a recipe and the checksums of their files that may change (a mirror's, a local folder's).
 
@@ -89,40 +89,13 @@ def make_plan(recipe: Recipe, home: Path) -> Plan:
     return Plan(systems, grid, recipe.shards, identity, Path(home) / f"{STORE}-{identity}", cache)
 
 
-def input_files(entry: CatalogEntry) -> list[tuple[str, str | None]]:
-    """(source, file) of every file that an ingest of the entry reads, once each."""
-    named = [(entry.reference.source, entry.reference.file)]
-    for state in entry.states:
-        named += state_files(entry, state)
-    return list(dict.fromkeys(named))
-
-
-def state_files(entry: CatalogEntry, state: StateEntry) -> list[tuple[str, str | None]]:
-    """(source, file) of every file that is read for one state."""
-    match state:
-        case MapState():
-            more = [place for place in (state.mask or entry.mask, state.fitted_model) if place]
-            return [(state.source, state.file), *((place.source, place.file) for place in more)]
-        case TrajectoryState():
-            return [(state.source, state.file), (state.source, state.topology)]
-        case StructureState():
-            return [(state.source, state.file)]
-        case _:
-            return []
-
-
-def file_label(source: str, file: str | None) -> str:
-    """What provenance calls a file."""
-    return f"{source}:{file or ''}"
-
-
 def _checksums(entries: Sequence[CatalogEntry], cache: Path) -> dict[str, tuple[dict[str, str], CryoFoundError | None]]:
     """By system id: checksums of its files that its text does not pin down, or what keeps them from being read."""
     places: dict[str, dict[str, Path]] = {}
     errors: dict[str, CryoFoundError] = {}
     for entry in entries:
         try:
-            places[entry.system_id] = _changeable(entry, cache)
+            places[entry.system_id] = changeable_files(entry, cache)
         except CryoFoundError as error:
             errors[entry.system_id] = type(error)(f"{entry.system_id}: {error}")
     known = FileChecksums(cache / CHECKSUMS).of(path for files in places.values() for path in files.values())
@@ -133,16 +106,3 @@ def _checksums(entries: Sequence[CatalogEntry], cache: Path) -> dict[str, tuple[
         )
         for entry in entries
     }
-
-
-def _changeable(entry: CatalogEntry, cache: Path) -> dict[str, Path]:
-    files = {
-        file_label(*place): source_file(entry, *place, cache)
-        for place in input_files(entry)
-        if is_changeable(entry.sources[place[0]])
-    }
-    if is_changeable(entry.sources[entry.reference.source]):
-        for path in companion_files(entry, cache):
-            folder = Path(entry.reference.file or "").parent
-            files[file_label(entry.reference.source, (folder / path.name).as_posix())] = path
-    return files

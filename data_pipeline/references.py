@@ -1,50 +1,25 @@
-"""An entry's reference with all its chains, in the frame of the maps, and what its predictor said of it."""
+"""An entry's reference in the frame of its maps, and what its predictor said of it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cryofound.catalog.entry import CatalogEntry, MapState
-from cryofound.catalog.loading import load_reference, source_file
+from cryofound.catalog.loading import load_structure, source_file
 from cryofound.errors import StructureError
 from cryofound.maps.mrc import read_map
 from cryofound.maps.preprocessing import preprocess
 from cryofound.reference.alphafold import read_structure_file
 from cryofound.reference.boltz import is_boltz, read_boltz
-from cryofound.reference.complexes import joined
 from cryofound.reference.prediction import Prediction
 from cryofound.reference.registration import register
 from cryofound.reference.stored import provenance, stored_arrays
-from cryofound.structure.alignment import sequence_mismatch
 from cryofound.structure.atomic_model import AtomicModel
-from cryofound.structure.reading import read_model
+from data_pipeline.inputs import reference_path
 
 # Steps that need the model where it is not known yet are left out of the map that it is looked for in.
 _NEED_MODEL = ("zone", "box", "normalise")
-
-
-def load_own_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
-    """The reference as in its file: the chain that the entry names, or all chains of a complex, one after another.
-
-    Raises StructureError if a chain is not there or contradicts its stated sequence.
-    """
-    names = [name for group in entry.chains for name in group.names]
-    if entry.reference.chain is not None or len(names) < 2:
-        return load_reference(entry, cache)
-    path = reference_path(entry, cache)
-    chains = []
-    for group in entry.chains:
-        for name in group.names:
-            chain = _kept(read_model(path, name, entry.reference.model, entry.reference.residues), group.residues)
-            wrong = None if group.sequence is None else sequence_mismatch(group.sequence, chain)
-            if wrong:
-                raise StructureError(
-                    f"{path}: sequence of chain {name} does not match: {wrong}; correct the entry's chains or reference"
-                )
-            chains.append(chain)
-    return joined(chains)
 
 
 def registered(entry: CatalogEntry, own: AtomicModel, cache: Path) -> tuple[AtomicModel, dict[str, Any]]:
@@ -76,14 +51,9 @@ def registered(entry: CatalogEntry, own: AtomicModel, cache: Path) -> tuple[Atom
     return own.moved(found.transform.apply(own.positions_xyz)), facts
 
 
-def fitted_model(entry: CatalogEntry, state: MapState, cache: Path) -> AtomicModel | None:
+def fitted_model(entry: CatalogEntry, state: MapState, own: AtomicModel, cache: Path) -> AtomicModel | None:
     """The model that was deposited with a map, in the map's frame; None if the entry names none."""
-    choice = state.fitted_model
-    if choice is None:
-        return None
-    return read_model(
-        source_file(entry, choice.source, choice.file, cache), choice.chain, choice.model, choice.residues
-    )
+    return None if state.fitted_model is None else load_structure(entry, state.fitted_model, own, cache)
 
 
 def prediction_of(entry: CatalogEntry, own: AtomicModel, cache: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -106,23 +76,6 @@ def prediction_of(entry: CatalogEntry, own: AtomicModel, cache: Path) -> tuple[d
     return arrays, provenance(prediction, number)
 
 
-def companion_files(entry: CatalogEntry, cache: Path) -> Iterator[Path]:
-    """The other files of the prediction that the reference is of."""
-    if entry.reference.method in (None, "experiment"):
-        return
-    path = reference_path(entry, cache)
-    if is_boltz(path.parent):
-        yield from sorted(each for each in path.parent.iterdir() if each.is_file() and each != path)
-    elif entry.reference.method == "alphafold":
-        prediction = read_structure_file(path)
-        yield from (prediction.folder / name for name in prediction.files if name != path.name)
-
-
-def reference_path(entry: CatalogEntry, cache: Path) -> Path:
-    """Where the reference's file lies on this machine."""
-    return source_file(entry, entry.reference.source, entry.reference.file, cache)
-
-
 def _prediction(entry: CatalogEntry, path: Path) -> tuple[Prediction | None, int]:
     if entry.reference.method in (None, "experiment"):
         return None, 0
@@ -131,25 +84,3 @@ def _prediction(entry: CatalogEntry, path: Path) -> tuple[Prediction | None, int
         return prediction, [model.path.name for model in prediction.models].index(path.name)
     prediction = read_structure_file(path)
     return (prediction, 0) if prediction.program == "alphafold" else (None, 0)
-
-
-def _kept(chain: AtomicModel, residues: tuple[int | None, int | None] | None) -> AtomicModel:
-    """The residues of a chain with author numbers first..last, None for an open end."""
-    if residues is None:
-        return chain
-    first, last = residues
-    numbers = chain.residue_number
-    keep = (numbers >= (numbers.min() if first is None else first)) & (
-        numbers <= (numbers.max() if last is None else last)
-    )
-    atoms = keep[chain.residue_index]
-    rows = np.cumsum(keep) - 1
-    return AtomicModel(
-        chain.positions_xyz[atoms],
-        chain.atom_name[atoms],
-        chain.element[atoms],
-        rows[chain.residue_index[atoms]].astype(chain.residue_index.dtype),
-        chain.residue_type[keep],
-        chain.residue_number[keep],
-        chain.chain_id[keep],
-    )

@@ -12,7 +12,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from cryofound.catalog.entry import CatalogEntry, MapState, NormalModeState, Simulation, StateEntry
-from cryofound.catalog.loading import load_state, source_file
+from cryofound.catalog.loading import load_reference, load_state, source_file
 from cryofound.ensemble.system import Outline, State, StateArrays, System
 from cryofound.errors import CryoFoundError
 from cryofound.maps.boxes import cut_box
@@ -33,7 +33,7 @@ from cryofound.reference.canonical import (
 )
 from cryofound.structure.alignment import superpose
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
-from data_pipeline.references import fitted_model, load_own_reference, registered
+from data_pipeline.references import fitted_model, registered
 
 NOISE_REACH = 3.0
 SPLINE_REACH = 24  # voxels; a cubic spline's memory of what lies beyond is 1e-14
@@ -67,7 +67,7 @@ def place(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) ->
     CryoFoundError whose line begins with the system's id.
     """
     with named(entry):
-        own, registration = registered(entry, load_own_reference(entry, cache), cache)
+        own, registration = registered(entry, load_reference(entry, cache), cache)
         placement = place_reference(own, anchor_frame(anchor, cache))
         check_inside(placement.reference.positions_xyz, grid, "reference")
         return PlacedReference(own, placement, registration)
@@ -75,7 +75,7 @@ def place(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) ->
 
 def anchor_frame(anchor: CatalogEntry, cache: Path) -> FamilyFrame:
     """The canonical frame that an anchor's reference and training states define."""
-    reference = load_own_reference(anchor, cache)
+    reference = load_reference(anchor, cache)
     # Normal modes are motions of the reference that have no fixed part.
     states = [
         _true_atoms(anchor, state, reference, cache)
@@ -176,7 +176,7 @@ def _measured_state(
     own, placement = placed.own, placed.placement
     path = source_file(entry, state.source, state.file, cache)
     measured = read_map(path, mapped=True)
-    fitted = fitted_model(entry, state, cache)
+    fitted = fitted_model(entry, state, own, cache)
     check_map_covers(measured, (fitted or own).positions_xyz, str(path))
     notes: dict[str, Any] = {}
     if entry.preprocessing:
@@ -216,7 +216,7 @@ def _simulated_state(
 
 def _true_atoms(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, cache: Path) -> AtomicModel | None:
     if isinstance(state, MapState):
-        return fitted_model(entry, state, cache)
+        return fitted_model(entry, state, reference, cache)
     return load_state(entry, state, reference, cache)
 
 

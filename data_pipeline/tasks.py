@@ -32,7 +32,8 @@ from cryofound.manifest import file_sha256, is_finished, listed_file
 from cryofound.maps.density_map import Grid
 from cryofound.maps.rigid_transform import RigidTransform
 from cryofound.reference.canonical import Placement
-from data_pipeline.plan import SystemPlan, file_label, state_files
+from data_pipeline.inputs import file_label, state_files
+from data_pipeline.plan import SystemPlan
 from data_pipeline.references import prediction_of
 from data_pipeline.stages import PlacedReference, build_state, named, outline_of, place
 

@@ -13,15 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import ray
-from ray.exceptions import RayTaskError
-
 from cryofound.config import load_recipe
 from cryofound.errors import CryoFoundError
 from cryofound.home import default_home
-from data_pipeline.ingest import ingest
-from jobs.progress import counting
-from jobs.steps import refusal_in, stopped
+from data_pipeline.plan import Plan, found, make_plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,20 +29,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="stop at the first system that is refused")
     given = parser.parse_args(arguments)
     try:
-        recipe = load_recipe(given.recipe)
-        if not ray.is_initialized():
-            ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
-            signal.signal(signal.SIGTERM, stopped)  # after ray.init, which sets its own
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        home = (given.home or default_home()).resolve()
-        print(ingest(recipe, home, strict=given.strict, report=counting("ingest")))
-    except (CryoFoundError, RayTaskError) as error:
-        refusal = refusal_in(error)
-        if refusal is None:
-            raise
-        print(f"error: {refusal}", file=sys.stderr, flush=True)
+        plan = make_plan(load_recipe(given.recipe), (given.home or default_home()).resolve())
+        print(found(plan) or run(plan, strict=given.strict))
+    except CryoFoundError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def run(plan: Plan, *, strict: bool) -> Path:
+    """Make the store of a plan on the cluster of RAY_ADDRESS, which `ray job submit` sets, or on this machine."""
+    # Ray and torch take longer to import than finding that there is nothing to do.
+    import ray
+
+    from data_pipeline.ingest import ingest
+    from data_pipeline.streaming import ray_stream
+    from jobs.progress import counting
+    from jobs.steps import stopped
+
+    if not ray.is_initialized():
+        ray.init(logging_level=logging.ERROR)
+        signal.signal(signal.SIGTERM, stopped)  # after ray.init, which sets its own
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ingest(plan, ray_stream, strict=strict, report=counting("ingest"))
 
 
 if __name__ == "__main__":

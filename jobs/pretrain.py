@@ -30,6 +30,8 @@ from cryofound.training.curve import read_curve
 from cryofound.training.loop import Stage
 from cryofound.training.stage1 import training_ids
 from data_pipeline.ingest import ingest
+from data_pipeline.plan import make_plan
+from data_pipeline.streaming import ray_stream
 from jobs import ensembles, training
 from jobs.progress import counting, following
 from jobs.steps import refusal_in, step, stopped
@@ -39,7 +41,7 @@ _CLOCK = ("step", "seconds_left")  # columns of a curve that are no measurements
 
 def pretrain(recipe: Recipe, home: Path, run: tracking.Run) -> Path:
     """All steps of a recipe in order; the folder with the scores."""
-    store = ingest(recipe, home, report=counting("store"))
+    store = ingest(make_plan(recipe, home), ray_stream, report=counting("store"))
     run.set_tags({"store": store.name})
     stage1 = train(recipe, home, run, "stage1", [store], partial(training.make_stage1, recipe, store))
     stage2 = train(recipe, home, run, "stage2", [store, stage1], partial(training.make_stage2, recipe, store, stage1))

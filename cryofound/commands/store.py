@@ -68,4 +68,5 @@ def check_stores(given: argparse.Namespace) -> None:
         if not findings:
             print(f"{store.name}: every checksum is right")
     if left:
-        raise StoreError(f"{given.home}: {left} things are damaged; run `cryofound store check --repair`")
+        places = "1 place" if left == 1 else f"{left} places"
+        raise StoreError(f"{given.home}: damaged in {places}; run `cryofound store check --repair`")

@@ -103,7 +103,7 @@ def _unfinished(store: Path, repair: bool) -> Iterator[Finding]:
         folder = path.with_name(path.name.partition(".")[0])
         if path == partial_folder(folder):
             yield _half_made(folder, repair)
-        elif path.suffix != PROGRESS or is_finished(folder) or not partial_folder(folder).is_dir():
+        elif path.exists() and not (path.suffix == PROGRESS and partial_folder(folder).is_dir()):
             yield _removed(Finding(path, "was left by a task that was stopped", harm=False), repair)
     for path in sorted((store / SHARDS).rglob("*")):
         complete = path.is_dir() or path.suffix == ".tar" or path.with_suffix(".tar").is_file()

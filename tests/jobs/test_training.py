@@ -13,6 +13,8 @@ from cryofound.config import EngineConfig, Recipe, load_recipe
 from cryofound.training.checkpoints import WEIGHTS
 from cryofound.training.curve import read_curve
 from data_pipeline.ingest import ingest
+from data_pipeline.plan import make_plan
+from data_pipeline.streaming import ray_stream
 from jobs import training
 from jobs.progress import following
 from tests.jobs.toy_stage import ToyStage
@@ -52,7 +54,7 @@ def test_killed_worker_of_stage_1_ends_in_the_same_loss_and_weights(
 ) -> None:
     stage1 = {"steps": 120, "batch_size": 2, "warmup_steps": 5, "log_every": 5, "checkpoint_every": 20}
     recipe = load_recipe(tiny_recipe(recipe={"stage1": stage1}))
-    store = ingest(recipe, tmp_path / "home")
+    store = ingest(make_plan(recipe, tmp_path / "home"), ray_stream)
 
     expected = fit_stage1(recipe, store, tmp_path / "undisturbed")
     disturbed = tmp_path / "disturbed"
