@@ -3,6 +3,9 @@
 cryojax needs another numpy than boltz. This file therefore imports nothing of CryoFound.
 """
 
+# What it imports is not in the environment that types are checked in.
+# pyright: reportMissingImports=false
+
 import json
 import statistics
 import sys

@@ -24,7 +24,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _PREFIX = "step-"
 
 
-def save(folder: Path, step: int, engine: "Engine", *, keep: int = KEEP, **facts: object) -> Path:
+def save(folder: Path, step: int, engine: "Engine", *, keep: int = KEEP, **facts: Any) -> Path:
     """Write the engine's state after `step` steps to `folder/step-<step>`; every rank calls it, rank 0 publishes.
 
     The `keep` newest checkpoints stay. The folder must be one that all ranks share.
