@@ -1,22 +1,39 @@
 """From an entry to a system: what the maps, truths and frames must be, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
 import pytest
 import torch
 
-from cryofound.catalog.entry import Simulation, load_entry
+from cryofound.catalog.entry import CatalogEntry, Simulation, load_entry
+from cryofound.catalog.loading import load_reference
 from cryofound.errors import CryoFoundError, MapError, SourceError, StructureError
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import write_map
+from cryofound.maps.resampling import resample
+from cryofound.maps.rigid_transform import RigidTransform
 from cryofound.physics.density import render_gaussian
 from cryofound.structure.alignment import rmsd_superposed, sequence_of
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
+from cryofound.structure.chains import residues_of
 from cryofound.structure.reading import read_model
-from data_pipeline.stages import build_system, simulate_map, within_reach
-from tests.made_proteins import made_protein
+from cryofound.structure.writing import write_ensemble
+from data_pipeline.inputs import changeable_files
+from data_pipeline.references import prediction_of, registered
+from data_pipeline.stages import (
+    BuiltState,
+    PlacedReference,
+    build_state,
+    build_system,
+    on_grid,
+    place,
+    simulate_map,
+    within_reach,
+)
+from tests.made_proteins import made_protein, random_rotation
 from tests.pipeline.conftest import write_entry
 
 GRID = Grid.centred(48, 2.0)
@@ -194,3 +211,119 @@ def test_extended_calmodulins_are_no_twins_of_the_held_out_ones(
         assert min((distance(model, other) for other in kept), default=9.0) > 0.4, path
         kept.append(model)
     assert len(kept) >= 10
+
+
+def test_only_the_part_of_a_map_that_the_grid_meets_is_resampled() -> None:
+    values = np.random.default_rng(0).standard_normal((90, 100, 110), dtype=np.float32)
+    density = DensityMap(values, Grid((90, 100, 110), 1.3, (-60.0, -75.0, -80.0)))
+    for seed, shift in enumerate(((0.0, 0.0, 0.0), (4.0, -9.0, 2.0), (60.0, 0.0, 0.0), (400.0, 0.0, 0.0))):
+        transform = RigidTransform(random_rotation(seed), np.array(shift))
+        grid = Grid.centred(24, 2.0)
+        np.testing.assert_allclose(on_grid(density, grid, transform), resample(density, grid, transform), atol=1e-5)
+
+
+def write_measured(catalog: Path, name: str, model: AtomicModel, voxel_size: float = 1.1) -> Grid:
+    """A map of a model as `files/<name>.mrc`; its grid."""
+    start = model.positions_xyz.min(0) - 12
+    z, y, x = (round(1.1 * size / voxel_size) for size in (70, 64, 78))
+    grid = Grid((z, y, x), voxel_size, tuple(start.tolist()))
+    write_map(catalog / f"files/{name}.mrc", DensityMap(rendered(model, model.positions_xyz, grid, 8.0), grid))
+    return grid
+
+
+def state_of(file: str, **more: Any) -> dict[str, Any]:
+    return {"state_id": "m", "kind": "map", "source": "here", "file": file, "resolution": 8.0, **more}
+
+
+def built(catalog: Path) -> tuple[PlacedReference, BuiltState]:
+    entry, anchor = load_entry(catalog / "b.yaml"), load_entry(catalog / "a.yaml")
+    placed = place(entry, anchor, GRID, catalog / "cache")
+    return placed, build_state(entry, entry.states[0], placed, GRID, catalog / "cache")
+
+
+def test_preprocessing_comes_first_and_says_what_it_did(catalog: Path) -> None:
+    own = read_model(catalog / "files/b_closed.cif")
+    write_measured(catalog, "b", own)
+    steps = [{"kind": "zone", "radius": 4.0}, {"kind": "normalise", "radius": 4.0}]
+    write_entry(catalog, "b", states=[state_of("b.mrc")], preprocessing=steps)
+    placed, state = built(catalog)
+    zone, normalise = state.notes["preprocessing"]
+    assert (zone["kind"], normalise["kind"]) == ("zone", "normalise")
+    inside = within_reach(placed.placement.reference.positions_xyz, GRID, 1.5)
+    expected = rendered(placed.own, placed.placement.reference.positions_xyz, GRID, 8.0)
+    normalised = (expected - normalise["mean"]) / normalise["sd_within"]
+    assert np.abs(state.arrays.density - normalised)[inside].max() < 0.05
+    far = ~within_reach(placed.placement.reference.positions_xyz, GRID, 12.0)
+    assert np.ptp(state.arrays.density[far & (state.arrays.density != 0)]) < 0.01
+
+
+def test_masks_move_with_their_maps(catalog: Path) -> None:
+    own = read_model(catalog / "files/b_closed.cif")
+    grid = write_measured(catalog, "b", own)
+    mask = within_reach(own.positions_xyz, grid, 6.0).astype(np.float32)
+    write_map(catalog / "files/mask.mrc", DensityMap(mask, grid))
+    write_entry(catalog, "b", states=[state_of("b.mrc")], mask={"source": "here", "file": "mask.mrc"})
+    placed, state = built(catalog)
+    assert state.arrays.mask is not None
+    expected = within_reach(placed.placement.reference.positions_xyz, GRID, 6.0)
+    assert ((state.arrays.mask > 0.5) == expected).mean() > 0.995
+
+
+def test_a_fitted_model_places_its_map_and_is_the_truth(catalog: Path) -> None:
+    """A deposited map in a frame of its own, of the protein with its hinge open."""
+    fitted = read_model(catalog / "files/b_open.cif")
+    rotation = random_rotation(5)
+    moved = fitted.moved(fitted.positions_xyz @ rotation.T + [70.0, -20.0, 9.0])
+    write_ensemble(catalog / "files/fitted.cif", moved, moved.positions_xyz[None])
+    write_measured(catalog, "b", moved)
+    write_entry(
+        catalog, "b", states=[state_of("b.mrc", fitted_model={"source": "here", "file": "fitted.cif"})],
+        reference={"source": "here", "file": "b_closed.cif", "placement": "undocked"},
+    )  # fmt: skip
+    placed, state = built(catalog)
+    assert placed.registration == {}  # the fitted model says where the map lies
+    assert state.arrays.truth_mask.all()
+    assert rmsd_superposed(state.arrays.truth_xyz, fitted.positions_xyz) < 1e-2
+    expected = rendered(placed.own, state.arrays.truth_xyz, GRID, 8.0)
+    assert np.abs(state.arrays.density - expected).max() < 0.01 * expected.max()
+
+
+@pytest.mark.slow
+def test_an_undocked_reference_is_registered_into_its_map(catalog: Path) -> None:
+    own = made_protein(120, seed=3)
+    rotation = random_rotation(2)
+    there = own.moved(own.positions_xyz @ rotation.T + [15.0, 40.0, -8.0])
+    write_ensemble(catalog / "files/b_closed.cif", own, own.positions_xyz[None])
+    write_measured(catalog, "b", there, voxel_size=3.0)
+    reference = {"source": "here", "file": "b_closed.cif", "placement": "undocked"}
+    write_entry(catalog, "b", states=[state_of("b.mrc")], reference=reference)
+    entry = load_entry(catalog / "b.yaml")
+    found, facts = registered(entry, own, catalog / "cache")
+    assert np.sqrt(((found.positions_xyz - there.positions_xyz) ** 2).sum(1).mean()) < 0.5
+    assert (facts["state"], facts["how"]) == ("m", "searched")
+
+
+@pytest.mark.shared
+def test_what_boltz_said_is_kept_by_the_residues_of_the_reference(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "boltz/boltz2_protein_ligand"
+    (path,) = folder.rglob("*_model_0.cif")
+    entry = CatalogEntry.model_validate(
+        {
+            "system_id": "b", "family": "b", "split": "train",
+            "sources": {"here": {"kind": "local", "folder": str(path.parent)}},
+            "reference": {"source": "here", "file": path.name, "method": "boltz-2"},
+            "states": [{"state_id": "n", "kind": "normal_mode"}], "simulation": {"resolution": 6.0},
+        }
+    )  # fmt: skip
+    own = load_reference(entry, tmp_path)
+    part = residues_of(own, np.arange(40, 90))
+    whole, origin = prediction_of(entry, own, tmp_path)
+    some, _ = prediction_of(entry, part, tmp_path)
+    assert origin["program"] == "boltz-2"
+    assert whole["confidence"].shape == (own.n_residues,)
+    np.testing.assert_array_equal(some["confidence"], whole["confidence"][40:90])
+    np.testing.assert_array_equal(some["pae"], whole["pae"][40:90, 40:90])
+    # Its companions decide the store's digest too: confidence, aligned error.
+    labels = changeable_files(entry, tmp_path)
+    assert f"here:{path.name}" in labels
+    assert any(label.startswith("here:pae_") for label in labels)
