@@ -1,6 +1,7 @@
 """From a catalog entry to a placed reference, and from one of its states to a map: pure functions, free of Ray."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from cryofound.catalog.entry import CatalogEntry, MapState, NormalModeState, Sim
 from cryofound.catalog.loading import load_reference, load_state, source_file
 from cryofound.ensemble.system import Outline, State, StateArrays, System
 from cryofound.errors import CryoFoundError
-from cryofound.maps.boxes import cut_box
+from cryofound.maps.boxes import Triple, cut_box
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import read_map
 from cryofound.maps.preprocessing import preprocess
@@ -37,6 +38,7 @@ from data_pipeline.references import fitted_model, registered
 
 NOISE_REACH = 3.0
 SPLINE_REACH = 24  # voxels; a cubic spline's memory of what lies beyond is 1e-14
+MOST_VOXELS, MIN_EDGE = 2**24, 8  # of a map, held at a time; of a grid, not divided further
 _NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype=np.float32)
 
 
@@ -146,19 +148,38 @@ def within_reach(positions_xyz: np.ndarray, grid: Grid, reach: float) -> np.ndar
 
 
 def on_grid(density: DensityMap, grid: Grid, transform: RigidTransform) -> np.ndarray:
-    """(z, y, x) float32: `resample` of that part of the map which the grid meets, so that a large map takes no more.
+    """(z, y, x) float32: `resample` of those parts of the map that the grid meets, so that a large map takes no more.
 
-    The spline's coefficients of a map take twice its memory; those of the part are the same but for rounding.
+    The spline's coefficients take twice the memory of what they are of; those of a part are the same but for rounding.
     """
-    low, high = np.array(grid.origin_xyz), grid.voxel_size * (np.array(grid.shape_zyx[::-1]) - 1)
-    corners = low + high * np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(8, 3)
-    voxels = (transform.inverse().apply(corners) - density.grid.origin_xyz) / density.grid.voxel_size
-    shape = np.array(density.grid.shape_zyx)
+    start, shape = _met(density.grid, grid, transform)
+    size = max(grid.shape_zyx)
+    if math.prod(shape) <= MOST_VOXELS or size < 2 * MIN_EDGE:
+        return resample(cut_box(density, start, shape), grid, transform)
+    axis = grid.shape_zyx.index(size)
+    halves = [_slab(grid, axis, first, last) for first, last in ((0, size // 2), (size // 2, size))]
+    return np.concatenate([on_grid(density, half, transform) for half in halves], axis)
+
+
+def _met(map_grid: Grid, grid: Grid, transform: RigidTransform) -> tuple[Triple, Triple]:
+    """(start_zyx, shape_zyx) of the voxels of a map that decide the values on a grid."""
+    low, edges = np.array(grid.origin_xyz), grid.voxel_size * (np.array(grid.shape_zyx[::-1]) - 1)
+    corners = low + edges * np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(8, 3)
+    voxels = (transform.inverse().apply(corners) - map_grid.origin_xyz) / map_grid.voxel_size
+    shape = np.array(map_grid.shape_zyx)
     start = np.clip(np.floor(voxels.min(0)[::-1]).astype(int) - SPLINE_REACH, 0, shape - 1)
     stop = np.clip(np.ceil(voxels.max(0)[::-1]).astype(int) + SPLINE_REACH + 1, start + 1, shape)
     z, y, x = start.tolist()
     depth, height, width = (stop - start).tolist()
-    return resample(cut_box(density, (z, y, x), (depth, height, width)), grid, transform)
+    return (z, y, x), (depth, height, width)
+
+
+def _slab(grid: Grid, axis: int, first: int, last: int) -> Grid:
+    """The voxels first to last (not included) along an array axis of a grid."""
+    shape, origin = list(grid.shape_zyx), list(grid.origin_xyz)
+    shape[axis] = last - first
+    origin[2 - axis] += first * grid.voxel_size
+    return Grid((shape[0], shape[1], shape[2]), grid.voxel_size, (origin[0], origin[1], origin[2]))
 
 
 @contextmanager

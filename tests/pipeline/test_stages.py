@@ -213,7 +213,11 @@ def test_extended_calmodulins_are_no_twins_of_the_held_out_ones(
     assert len(kept) >= 10
 
 
-def test_only_the_part_of_a_map_that_the_grid_meets_is_resampled() -> None:
+@pytest.mark.parametrize("most_voxels", [2**24, 100_000])
+def test_only_the_part_of_a_map_that_the_grid_meets_is_resampled(
+    most_voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_pipeline.stages.MOST_VOXELS", most_voxels)
     values = np.random.default_rng(0).standard_normal((90, 100, 110), dtype=np.float32)
     density = DensityMap(values, Grid((90, 100, 110), 1.3, (-60.0, -75.0, -80.0)))
     for seed, shift in enumerate(((0.0, 0.0, 0.0), (4.0, -9.0, 2.0), (60.0, 0.0, 0.0), (400.0, 0.0, 0.0))):
