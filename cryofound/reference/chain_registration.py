@@ -7,9 +7,10 @@ import numpy as np
 from cryofound.errors import StructureError
 from cryofound.maps.density_map import DensityMap
 from cryofound.maps.masks import zone_mask
-from cryofound.reference.poses import Body, body_of, distinct, levels_of, searched
+from cryofound.maps.rigid_transform import RigidTransform
+from cryofound.reference.poses import Body, body_of, distinct, levels_of, searched, working_level
 from cryofound.reference.registration import Registration, check_size, mirrored_scores, runner_up_of
-from cryofound.reference.rigid_fit import fit, solvent_at_zero, zone_ncc
+from cryofound.reference.rigid_fit import solvent_at_zero
 from cryofound.structure.alignment import sequence_of, superpose
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.chains import chains_of, joined
@@ -60,15 +61,15 @@ def register_chains(
         docked[name] = _docked(name, body, rest, resolution, left, mirrored.get(kind, (None, None)))
         rest = _unexplained(rest, docked[name].transform.apply(body.atoms_xyz), resolution)
     places = joined([_moved(chain, docked[name]) for name, chain in chains.items()])
-    _, working = levels_of(body_of(model), density, resolution)[-1]
+    working = working_level(density, resolution)
     found = {}
     for match in match_chains(model, places):
         rows, their_rows = match.pairs.T
         start = superpose(model.ca_xyz()[rows], places.ca_xyz()[their_rows])
-        transform, score = fit(*bodies[match.first].points(resolution), working, resolution, start)
-        found[match.first] = replace(docked[match.second], transform=transform, score=score)
+        pose = working.fit(bodies[match.first], start)
+        found[match.first] = replace(docked[match.second], transform=pose.transform, score=pose.score)
     placed = joined([_moved(chain, found[name]) for name, chain in chains.items()])
-    return ChainRegistration(found, placed, zone_ncc(*body_of(placed).points(resolution), working, resolution))
+    return ChainRegistration(found, placed, working.score(body_of(placed), RigidTransform.identity()))
 
 
 def _moved(chain: AtomicModel, registration: Registration) -> AtomicModel:

@@ -9,7 +9,7 @@ from cryofound.physics.density import render_gaussian
 
 BATCH = 8  # rotations at a time, few enough to stay in the cache
 MASK_LEVEL = 0.05  # of the model's highest density
-VARIANCE_FLOOR = 0.1  # of the highest local variance; below it, even noise of solvent would correlate
+VARIANCE_FLOOR = 0.02  # of the highest local variance; below it, even noise of solvent would correlate
 
 
 def local_correlation(

@@ -1,7 +1,8 @@
 """Poses of one rigid body in a map: searched over all orientations, fitted from coarse to fine, told apart."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,16 +14,14 @@ from cryofound.reference.rigid_fit import draw, filtered, fit, window, zone_ncc
 from cryofound.reference.rotations import spread_rotations
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
 
-ROTATIONS = 2000  # tried of a body whose coarse resolution is COARSE_SHARE of its radius; about 20 degrees apart
-FEWEST = 500  # about 32 degrees apart
-KEPT = (40, 10, 4)  # poses fitted at the coarse, the middle and the working resolution
+ROTATIONS = 1000  # tried of a body whose coarse resolution is COARSE_SHARE of its radius; 500 found all in shared/data
+FEWEST = 500
+KEPT = (20, 8, 4)  # poses fitted at the coarse, the middle and the working resolution
 COARSEST = 8.0  # angstrom; the coarse resolution for all but large models
 COARSE_SHARE = 1 / 3  # of the radius of a ball like the model: at that resolution a fit finds home from 35 degrees off
-BEADS_FROM = 8.0  # angstrom; from this resolution on a residue is one point
+BEADS_FROM = 6.0  # angstrom; from this resolution on a residue is one point, but for the working resolution
 SAME = 0.9  # correlation of two poses' densities from which they are one solution, as by symmetry
 MIN_RESIDUES = 10
-
-Level = tuple[float, DensityMap]  # resolution in angstrom, the map filtered to it
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,23 @@ class Body:
         """Of the ball with the same radius of gyration, angstrom."""
         return float(np.sqrt(5 / 3 * ((self.beads_xyz - self.centre) ** 2).sum(1).mean()))
 
-    def points(self, resolution: float) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and weights to draw at a resolution."""
-        if resolution >= BEADS_FROM:
-            return self.beads_xyz, self.bead_electrons
-        return self.atoms_xyz, self.electrons
+
+@dataclass(frozen=True)
+class Level:
+    """The map filtered to `resolution` (angstrom), and whether a residue is drawn there as one point."""
+
+    resolution: float
+    density: DensityMap
+    beads: bool
+
+    def fit(self, body: Body, start: RigidTransform) -> "Pose":
+        """The best pose near `start`, by rigid_fit."""
+        points = (body.beads_xyz, body.bead_electrons) if self.beads else (body.atoms_xyz, body.electrons)
+        return Pose(*fit(*points, self.density, self.resolution, start))
+
+    def score(self, body: Body, transform: RigidTransform) -> float:
+        """The `zone_ncc` of all atoms."""
+        return zone_ncc(transform.apply(body.atoms_xyz), body.electrons, self.density, self.resolution)
 
 
 @dataclass(frozen=True)
@@ -73,53 +84,59 @@ def body_of(model: AtomicModel) -> Body:
 
 
 def levels_of(body: Body, density: DensityMap, resolution: float) -> list[Level]:
-    """The map at a coarse resolution that suits the body, at its own `resolution` and at their geometric mean."""
+    """The map at a coarse resolution that suits the body, at the working `resolution`, its own, and between them."""
     coarse = max(COARSEST, COARSE_SHARE * body.radius, resolution)
-    return [(each, filtered(density, resolution, each)) for each in (coarse, (coarse * resolution) ** 0.5, resolution)]
+    middle = math.sqrt(coarse * resolution)
+    return [
+        Level(coarse, filtered(density, resolution, coarse), beads=True),
+        Level(middle, filtered(density, resolution, middle), beads=middle >= BEADS_FROM),
+        working_level(density, resolution),
+    ]
 
 
-def refined(body: Body, levels: list[Level], start: RigidTransform) -> Pose:
+def working_level(density: DensityMap, resolution: float) -> Level:
+    """The map at its own resolution, at which poses are compared."""
+    return Level(resolution, filtered(density, resolution, resolution), beads=False)
+
+
+def refined(body: Body, levels: Sequence[Level], start: RigidTransform) -> Pose:
     """The pose reached from `start` by a fit at each level."""
     pose = Pose(start, -1.0)
-    for resolution, density in levels:
-        pose = Pose(*fit(*body.points(resolution), density, resolution, pose.transform))
+    for level in levels:
+        pose = level.fit(body, pose.transform)
     return pose
 
 
-def searched(body: Body, levels: list[Level], more: int = 0) -> list[Pose]:
+def searched(body: Body, levels: Sequence[Level], more: int = 0) -> list[Pose]:
     """The best poses over all orientations and positions, best first, fitted at every level; the same every time.
 
     `more` than usual are kept, for a map that holds as many further copies.
     """
-    coarse, density = levels[0]
-    points, weights = body.points(coarse)
+    coarse = levels[0]
     # The rim moves by the same share of the resolution from one rotation to the next, whatever the size.
-    rotations = spread_rotations(max(int(ROTATIONS * (COARSE_SHARE * body.radius / coarse) ** 3), FEWEST))
-    scores, centres = local_correlation(points - body.centre, weights, density, coarse, rotations)
+    count = int(ROTATIONS * (COARSE_SHARE * body.radius / coarse.resolution) ** 3)
+    rotations = spread_rotations(max(count, FEWEST))
+    scores, centres = local_correlation(
+        body.beads_xyz - body.centre, body.bead_electrons, coarse.density, coarse.resolution, rotations
+    )
     found = [
         Pose(RigidTransform(rotations[row], centres[row] - rotations[row] @ body.centre), float(scores[row]))
         for row in np.argsort(-scores, kind="stable")
     ]
-    for (resolution, filtered_map), kept in zip(levels, KEPT, strict=True):
-        chosen = _apart(body, found, kept + more, resolution / 2)
-        points, weights = body.points(resolution)
-        fits = (fit(points, weights, filtered_map, resolution, each.transform) for each in chosen)
-        found = sorted((Pose(*each) for each in fits), key=lambda each: -each.score)
+    for level, kept in zip(levels, KEPT, strict=True):
+        chosen = _apart(body, found, kept + more, level.resolution / 2)
+        found = sorted((level.fit(body, each.transform) for each in chosen), key=lambda each: -each.score)
     return found
 
 
 def distinct(body: Body, level: Level, poses: Sequence[Pose]) -> list[Pose]:
     """Poses whose densities differ, best first; of those with the same, as by symmetry, the best alone."""
-    resolution, density = level
     chosen: list[Pose] = []
     for each in sorted(poses, key=lambda each: -each.score):
         here = each.transform.apply(body.atoms_xyz)
-        near = window(density, here, resolution)
-        drawn = DensityMap(draw(here, body.electrons, near.grid, resolution), near.grid)
-        if all(
-            zone_ncc(other.transform.apply(body.atoms_xyz), body.electrons, drawn, resolution) < SAME
-            for other in chosen
-        ):
+        near = window(level.density, here, level.resolution)
+        drawn = replace(level, density=DensityMap(draw(here, body.electrons, near.grid, level.resolution), near.grid))
+        if all(drawn.score(body, other.transform) < SAME for other in chosen):
             chosen.append(each)
     return chosen
 

@@ -1,7 +1,7 @@
 """The reference brought into the map's frame as one body: refined where roughly docked, searched for where not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from cryofound.structure.atomic_model import AtomicModel
 # those of wrong models 0.024 ahead of the next at most, and up to 0.06 apart between the hands.
 MARGIN = 0.05
 MARGIN_TO_CHANCE = 0.1
+TIE = 0.005
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,13 @@ def register(
     if not roughly_docked:
         found += searched(body, levels)
     ranked = distinct(body, levels[-1], found)
+    # Of poses that are equal, as by symmetry, the user's own keeps the chains where they were put.
+    best = given if given is not None and given.score >= ranked[0].score - TIE else ranked[0]
     registration = Registration(
-        ranked[0].transform,
-        ranked[0].score,
+        best.transform,
+        best.score,
         resolution,
-        "refined" if ranked[0] is given else "searched",
+        "refined" if best is given else "searched",
         runner_up_of(ranked),
         *(mirrored_scores(body, levels) if check_hand else (None, None)),
     )
@@ -125,7 +128,7 @@ def register(
 
 def mirrored_scores(body: Body, levels: list[Level]) -> tuple[float, float | None]:
     """The best score and its runner-up in the mirrored map, of which all is searched."""
-    mirrored = [(resolution, mirrored_in_z(density)) for resolution, density in levels]
+    mirrored = [replace(level, density=mirrored_in_z(level.density)) for level in levels]
     ranked = distinct(body, mirrored[-1], searched(body, mirrored))
     return ranked[0].score, runner_up_of(ranked)
 

@@ -20,7 +20,7 @@ from cryofound.reference.rotations import rotation_from_vector
 
 ROUNDS = 4
 STEPS = 40  # of one round
-GAIN = 1e-7  # in correlation: a step that gains less is the last
+GAIN = 1e-6  # in correlation: a step that gains less is the last
 GRADIENT = 1e-5  # in correlation per angstrom, likewise
 VOXELS = 3  # per resolution
 SMALLEST = 12  # voxels along each edge of a filtered map
