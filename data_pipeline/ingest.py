@@ -78,6 +78,13 @@ class _Work:
             if self.strict:
                 raise error
 
+    def raise_first(self) -> None:
+        """Raise the first failure by name, if there is one, with the names of the others."""
+        if self.failed:
+            first, *others = sorted(self.failed)
+            error = self.failed[first]
+            raise type(error)(f"{error}" + (f" (also refused: {', '.join(others)})" if others else ""))
+
     def is_open(self, system_id: str) -> bool:
         """Whether there is still something to do for a system, and nothing known that prevents it."""
         return system_id not in self.failed and not is_finished(system_folder(self.target.store, system_id))
@@ -94,10 +101,7 @@ def _run(plan: Plan, work: _Work) -> None:
     work.run("systems", [[{"system_id": name}] for name in names if work.is_open(name)], tasks.finish)
     for name in filter(work.is_open, names):
         work.refuse(name, StoreError(f"{name}: a task of it died, Ray's log says why; run again"))
-    if work.failed:
-        first, *others = sorted(work.failed)
-        error = work.failed[first]
-        raise type(error)(f"{error}" + (f" (also refused: {', '.join(others)})" if others else ""))
+    work.raise_first()
     shards = [
         [{"subset": subset, "number": number, "samples": [f"{name}/{row}" for name, row in samples]}]
         for subset in SUBSETS
@@ -106,6 +110,7 @@ def _run(plan: Plan, work: _Work) -> None:
     files = {}
     for row in work.run("shards", shards, tasks.shard):
         files |= json.loads(row["files"])
+    work.raise_first()
     if len(files) != 2 * len(shards):
         raise StoreError(f"{store}: a task that writes shards died, Ray's log says why; run again")
     files |= {f"{SYSTEMS}/{name}/{NAME}": listed_file(system_folder(store, name) / NAME) for name in names}

@@ -84,7 +84,14 @@ def finish(rows: Sequence[Row], target: Target) -> list[Row]:
 
 def shard(rows: Sequence[Row], target: Target) -> list[Row]:
     """Write each tar file (subset, number, samples) that is not there; what a manifest says of it and of its index."""
-    return [{**_told({"system_id": ""}, lambda: None), "files": json.dumps(_shard(row, target))} for row in rows]
+    told = []
+    for row in rows:
+        written: dict[str, Any] = {}
+        answer = _told(
+            {"system_id": f"shard {row['number']} of {row['subset']}"}, partial(_shard, row, target, written)
+        )
+        told.append({**answer, "files": json.dumps(written)})
+    return told
 
 
 def _told(row: Row, work: Callable[[], None]) -> Row:
@@ -157,14 +164,15 @@ def _finish(folder: Path) -> None:
         finish_system(folder)
 
 
-def _shard(row: Row, target: Target) -> dict[str, Any]:
+def _shard(row: Row, target: Target, files: dict[str, Any]) -> None:
+    """Write one tar file and put into `files` what a manifest says of it."""
     path = shard_folder(target.store, row["subset"]) / f"{row['number']:06d}.tar"
     if not path.is_file():
         systems: dict[str, Outline] = {}
         named_rows = (each.split("/") for each in row["samples"])
         write_shard(path, (_sample(target.store, name, int(each), row["subset"], systems) for name, each in named_rows))
-    written = (path, Path(index_place(str(path))))
-    return {each.relative_to(target.store).as_posix(): listed_file(each) for each in written}
+    for each in (path, Path(index_place(str(path)))):
+        files[each.relative_to(target.store).as_posix()] = listed_file(each)
 
 
 def _begun(folder: Path) -> tuple[CatalogEntry, PlacedReference, dict[str, str]]:
