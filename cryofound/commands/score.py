@@ -43,6 +43,9 @@ def score_command(given: argparse.Namespace) -> None:
         raise StructureError(
             f"{len(given.maps)} maps and {len(given.resolution)} resolutions; give one for all maps or one for each"
         )
+    for each in given.resolution or ():
+        if each <= 0:
+            raise StructureError(f"a resolution of {each:g} A; give a positive number")
     densities = [read_map(path) for path in given.maps]
     pairs = list(zip(models, densities * (len(models) // len(densities)), strict=True))
     known = given.resolution or [_resolution(path, *pair) for path, pair in zip(given.maps, pairs, strict=False)]
@@ -52,8 +55,9 @@ def score_command(given: argparse.Namespace) -> None:
     try:
         library = validation_library()
     except SourceError as error:
-        console.print(f"no rotamers, clashscore and MolProbity score: {error}")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+        print(f"no rotamers, clashscore and MolProbity score: {error}")
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         work = progress.add_task("scoring", total=len(models) * (3 if library else 2))
         scores = score_models(
             pairs,
@@ -66,13 +70,13 @@ def score_command(given: argparse.Namespace) -> None:
     console.print(score_table(scores))
     for score in scores:
         if score.clash is not None and score.clash.left_out:
-            console.print(f"{score.model.name}: clashscore without {', '.join(score.clash.left_out)} (no restraints)")
+            print(f"{score.model.name}: clashscore without {', '.join(score.clash.left_out)} (no restraints)")
         if not given.keep_b:
             chosen = "fitted, one per residue" if score.fit.fitted else "those of the file, which fit better"
-            console.print(f"{score.model.name}: B-factors {chosen}; CC_mask as given {score.fit.cc_mask_as_given:.3f}")
+            print(f"{score.model.name}: B-factors {chosen}; CC_mask as given {score.fit.cc_mask_as_given:.3f}")
     if given.out:
         write_model_scores(given.out, scores)
-        console.print(f"out={given.out} models={len(scores)}")
+        print(f"out={given.out} models={len(scores)}")
 
 
 def _resolution(path: Path, model: Any, density: Any) -> float:

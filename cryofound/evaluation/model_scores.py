@@ -107,17 +107,8 @@ def score_models(
             scores = []
             for row, (model, _) in enumerate(pairs):
                 fit, q = fits[row].result()
-                clash = clashes[row]
-                scores.append(
-                    ModelScore(
-                        model,
-                        resolutions[row],
-                        fit,
-                        q,
-                        torsions[row].result(),
-                        None if clash is None else clash.result(),
-                    )
-                )
+                clash = None if (found := clashes[row]) is None else found.result()
+                scores.append(ModelScore(model, resolutions[row], fit, q, torsions[row].result(), clash))
             return scores
         finally:
             pool.shutdown(cancel_futures=True)
@@ -190,16 +181,16 @@ def _fit(
 
 
 def _residue_mean(model: ScoredModel, values: np.ndarray) -> np.ndarray:
-    """(residue,) mean of the values (atom,) that are numbers."""
+    """(residue,) mean of the values (atom,) that are numbers, NaN where none is."""
     known = np.isfinite(values)
     count, total = (
         np.bincount(model.residue_index[known], weights, len(model.residues)) for weights in (None, values[known])
     )
-    return total / np.maximum(count, 1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def _cell(value: float | None, places: int) -> str:
-    return "" if value is None else f"{value:.{places}f}"
+    return "" if value is None or np.isnan(value) else f"{value:.{places}f}"
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows) -> None:

@@ -44,10 +44,12 @@ def q_scores(density: DensityMap, positions_xyz: np.ndarray) -> np.ndarray:
     gaussian = np.exp(-0.5 * (RADII / SIGMA) ** 2)[:, None]
     about = gaussian - (weights * gaussian).sum(axis=0)
     mean = (weights * means).sum(axis=0)
-    spread = (weights * squares).sum(axis=0) - mean**2
+    square = (weights * squares).sum(axis=0)
+    spread = square - mean**2
     covariance = (weights * about * means).sum(axis=0)
-    scale = np.sqrt((weights * about**2).sum(axis=0) * np.maximum(spread, 0))
-    return np.where(scale > 1e-12 * np.abs(mean), covariance / np.maximum(scale, np.finfo(np.float64).tiny), 0.0)
+    varies = spread > 1e-10 * square  # less is the rounding of float32
+    scale = np.sqrt((weights * about**2).sum(axis=0) * np.where(varies, spread, 1.0))
+    return np.where(varies, covariance / scale, 0.0)
 
 
 def sphere(number: int) -> np.ndarray:

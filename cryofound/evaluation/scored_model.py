@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from string import ascii_letters
+from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 import gemmi
@@ -107,7 +107,7 @@ def read_scored_models(path: Path) -> list[ScoredModel]:
 
 def _name_chains(model: gemmi.Model) -> None:
     taken = {chain.name for chain in model}
-    free = next(letter for letter in ascii_letters if letter not in taken)
+    free = next(letter for letter in ascii_uppercase + ascii_lowercase if letter not in taken)
     for chain in model:
         if not chain.name.strip():
             chain.name = free
