@@ -29,6 +29,7 @@ def run_program(program: str, arguments: Sequence[object], task: str) -> Any:
             command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
         if finished.returncode:
-            reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-            raise StructureError(f"{task} failed with exit code {finished.returncode}: {reason}")
+            # What went wrong begins at the margin; cctbx at times explains it in indented lines.
+            reason = [line for line in finished.stderr.splitlines() if line[:1].strip()] or ["no message"]
+            raise StructureError(f"{task} failed with exit code {finished.returncode}: {reason[-1]}")
         return json.loads(answer.read_text())

@@ -79,8 +79,8 @@ class ScoredModel:
 def read_scored_models(path: Path) -> list[ScoredModel]:
     """Every model of a file (PDB or mmCIF, plain or gzipped), by whatever program.
 
-    Hydrogens are left out: the scores either need none or place their own. A chain without a name becomes the first
-    letter that is free. Raises StructureError if the file cannot be read, holds no atoms, or an atom has no element.
+    Hydrogens are left out: the scores either need none or place their own. Charges go, as electron scattering factors
+    are those of neutral atoms. A chain without a name becomes the first letter that is free. Raises StructureError if the file cannot be read, holds no atoms, or an atom has no element.
     """
     path = Path(path)
     whole = open_structure(path)
@@ -99,6 +99,7 @@ def read_scored_models(path: Path) -> list[ScoredModel]:
                     f"{path}: atom {each.atom.name} of {each.residue.name} {each.residue.seqid} in chain "
                     f"{each.chain.name} has no known element; write the element into the file"
                 )
+            each.atom.charge = 0
         _name_chains(structure[0])
         structure.setup_entities()
         models.append(ScoredModel(stem if len(whole) == 1 else f"{stem}#{number}", path, structure))

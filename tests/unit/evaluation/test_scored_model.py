@@ -11,7 +11,7 @@ ATOM      2  CA ASER     1      12.400   2.000   3.000  0.50 20.00           C
 ATOM      3  CA BSER     1      12.500   2.300   3.000  0.50 30.00           C
 ATOM      4  HA  SER     1      12.900   2.000   3.000  1.00 10.00           H
 ATOM      5  N   GLY A   7A     15.000   2.000   3.000  1.00 10.00           N
-HETATM    6 MG    MG A 301      18.000   2.000   3.000  1.00 10.00          MG
+HETATM    6 MG    MG A 301      18.000   2.000   3.000  1.00 10.00          MG2+
 END
 """
 
@@ -24,6 +24,7 @@ def test_all_but_hydrogens_is_kept_and_a_blank_chain_gets_a_free_name(tmp_path):
     assert model.residues == [Residue("B", 1, "", "SER"), Residue("A", 7, "A", "GLY"), Residue("A", 301, "", "MG")]
     assert model.residue_index.tolist() == [0, 0, 0, 1, 2]
     assert model.positions_xyz[:, 0].tolist() == pytest.approx([11.0, 12.4, 12.5, 15.0, 18.0])
+    assert model.structure[0]["A"][1][0].charge == 0
     assert model.first_conformation.tolist() == [True, True, False, True, True]
 
 
@@ -54,7 +55,7 @@ def test_every_model_of_a_file_is_one(tmp_path):
     [
         ("END\n", "holds no"),
         (PDB.splitlines()[3] + "\nEND\n", "holds no heavy atoms"),
-        (PDB.replace("          MG\n", "           X\n").replace("MG    MG", " X    UNX"), "has no known element"),
+        (PDB.replace("          MG2+\n", "           X\n").replace("MG    MG", " X    UNX"), "has no known element"),
     ],
 )
 def test_files_that_cannot_be_scored_are_one_line(tmp_path, text, reason):
