@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import calmodulin, ingest, physics
+from benchmarks import calmodulin, ingest, physics, registration
 from benchmarks.outcome import Benchmark, outcome_table, write_outcome
 from cryofound import tracking
 from cryofound.config import digest
@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     name: Benchmark(partial(calmodulin.measure, name), calmodulin.LIMITS[name], calmodulin.FLOORS)
     for name in calmodulin.RECIPES
-} | {each.__name__.rpartition(".")[2]: Benchmark(each.measure, each.LIMITS, each.FLOORS) for each in (ingest, physics)}
+} | {
+    each.__name__.rpartition(".")[2]: Benchmark(each.measure, each.LIMITS, each.FLOORS)
+    for each in (ingest, physics, registration)
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -56,7 +56,7 @@ def register_chains(
         body, kind = bodies[name], kinds[name]
         check_size(body, density, resolution)
         if check_hand and kind not in mirrored:
-            mirrored[kind] = mirrored_scores(body, levels_of(body, density, resolution))
+            mirrored[kind] = mirrored_scores(body, density, resolution)
         left = sum(kinds[other] == kind and other not in docked for other in chains)
         docked[name] = _docked(name, body, rest, resolution, left, mirrored.get(kind, (None, None)))
         rest = _unexplained(rest, docked[name].transform.apply(body.atoms_xyz), resolution)

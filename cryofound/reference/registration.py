@@ -1,7 +1,7 @@
 """The reference brought into the map's frame as one body: refined where roughly docked, searched for where not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from cryofound.errors import StructureError
 from cryofound.maps.density_map import DensityMap
 from cryofound.maps.masks import span
 from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.reference.poses import Body, Level, Pose, body_of, distinct, levels_of, refined, searched
+from cryofound.reference.poses import Body, Pose, body_of, distinct, levels_of, refined, searched
 from cryofound.reference.rigid_fit import solvent_at_zero
 from cryofound.structure.atomic_model import AtomicModel
 
@@ -116,7 +116,7 @@ def register(
         resolution,
         "refined" if best is given else "searched",
         runner_up_of(ranked),
-        *(mirrored_scores(body, levels) if check_hand else (None, None)),
+        *(mirrored_scores(body, density, resolution) if check_hand else (None, None)),
     )
     if not registration.stands_out and not registration.mirrored:
         raise StructureError(
@@ -126,10 +126,10 @@ def register(
     return registration
 
 
-def mirrored_scores(body: Body, levels: list[Level]) -> tuple[float, float | None]:
+def mirrored_scores(body: Body, density: DensityMap, resolution: float) -> tuple[float, float | None]:
     """The best score and its runner-up in the mirrored map, of which all is searched."""
-    mirrored = [replace(level, density=mirrored_in_z(level.density)) for level in levels]
-    ranked = distinct(body, mirrored[-1], searched(body, mirrored))
+    levels = levels_of(body, mirrored_in_z(density), resolution)
+    ranked = distinct(body, levels[-1], searched(body, levels))
     return ranked[0].score, runner_up_of(ranked)
 
 

@@ -23,12 +23,6 @@ def spread_rotations(count: int) -> np.ndarray:
     return Rotation.from_quat(quaternions).as_matrix()
 
 
-def angle_degrees(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(...,) angle in degrees of the rotation that leads from one (..., 3, 3) to the other."""
-    cosine = (np.einsum("...ij,...ij->...", first, second) - 1) / 2
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-
-
 def rotation_from_vector(vector: Tensor) -> Tensor:
     """(3, 3) rotation about `vector` (3,) by its length in radians, differentiable everywhere (Rodrigues' formula)."""
     square = vector.square().sum()
