@@ -80,7 +80,8 @@ def read_scored_models(path: Path) -> list[ScoredModel]:
     """Every model of a file (PDB or mmCIF, plain or gzipped), by whatever program.
 
     Hydrogens are left out: the scores either need none or place their own. Charges go, as electron scattering factors
-    are those of neutral atoms. A chain without a name becomes the first letter that is free. Raises StructureError if the file cannot be read, holds no atoms, or an atom has no element.
+    are those of neutral atoms. A chain without a name becomes the first letter that is free. Raises StructureError if
+    the file cannot be read, holds no atoms, or an atom has no element.
     """
     path = Path(path)
     whole = open_structure(path)
