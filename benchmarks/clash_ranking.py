@@ -11,7 +11,6 @@ clashscore2 follow each other in `clashscore2_spearman_itself`.
 """
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from scipy.stats import rankdata
 
 from cryofound.config import digest
 from cryofound.errors import StructureError
+from cryofound.evaluation.monomer_library import set_right
 from cryofound.physics.clashes import AROMATIC, RADII, ClashTopology, clash_overlap, clash_score, clash_topology
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.reading import read_model
@@ -140,36 +140,6 @@ def monomer_library(data: Path, folder: Path, repair: bool) -> Path:
         with tarfile.open(data / "molprobity" / "chem_data" / "chem_data_min.tar.xz") as archive:
             archive.extractall(aside, filter="data")
         if repair:
-            monomers = aside / "chem_data" / "mon_lib"
-            for path in monomers.glob("?/???.cif"):
-                path.write_text(_older_names(path.read_text(errors="replace")))
-            energies = monomers / "ener_lib.cif"
-            energies.write_text("".join(map(_radius, energies.read_text(errors="replace").splitlines(keepends=True))))
+            set_right(aside / "chem_data")
         aside.rename(folder)
     return folder
-
-
-def _older_names(monomer: str) -> str:
-    """A monomer's description with HB2, HB3 of each CH2 group renamed to HB1, HB2."""
-    found = set(re.findall(r"^ *\S+ +(\S+) +H +HCH2\b", monomer, re.MULTILINE))
-    renamed = {f"{name[:-1]}{last}": f"{name[:-1]}{last - 1}" for name in found for last in (2, 3)}
-    if not renamed:
-        return monomer
-    return re.sub(r"\b(" + "|".join(renamed) + r")\b", lambda match: renamed[match[1]], monomer)
-
-
-def _radius(line: str) -> str:
-    """A line of the library of atom types with the van der Waals radius of MolProbity's own library."""
-    atom = re.match(r"( (\S+) +[\d.]+ +[ABDNH] +)\d\.\d+( +\S+ +\S+ +(\S+).*\n)", line)
-    if atom is None:
-        return line
-    kind, element = atom[2], atom[4]
-    if element == "C" and kind.startswith("CR"):
-        radius = 1.75
-    elif element == "O":
-        radius = 1.40
-    elif element == "H":
-        radius = 1.05 if kind.startswith(("HCR", "HN", "HO", "HS")) else 1.22
-    else:
-        return line
-    return f"{atom[1]}{radius:.3f}{atom[3]}"

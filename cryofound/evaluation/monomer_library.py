@@ -44,13 +44,18 @@ def _make(chem_data: Path, target: Path) -> None:
     with publishing(target, made_from=str(chem_data)) as partial:
         shutil.rmtree(partial / "chem_data", ignore_errors=True)
         shutil.copytree(chem_data, partial / "chem_data")
-        monomers = partial / "chem_data" / "mon_lib"
-        for path in monomers.glob("?/*.cif"):
-            path.write_text(older_names(path.read_text(errors="replace")))
-        energies = monomers / "ener_lib.cif"
-        lines = energies.read_text(errors="replace").splitlines(keepends=True)
-        energies.write_text("".join(map(molprobity_radius, lines)))
+        set_right(partial / "chem_data")
         run_program("rotarama_process.py", (partial,), f"{partial}: rebuilding rotamer tables")
+
+
+def set_right(chem_data: Path) -> None:
+    """Give the monomer library of a chem_data folder MolProbity's radii and cctbx's hydrogen names, in place."""
+    monomers = chem_data / "mon_lib"
+    for path in monomers.glob("?/*.cif"):
+        path.write_text(older_names(path.read_text(errors="replace")))
+    energies = monomers / "ener_lib.cif"
+    lines = energies.read_text(errors="replace").splitlines(keepends=True)
+    energies.write_text("".join(map(molprobity_radius, lines)))
 
 
 def older_names(monomer: str) -> str:
