@@ -13,14 +13,16 @@ from cryofound.maps.density_map import DensityMap
 from cryofound.maps.masks import soft_mask, span, voxels_zyx, zone_mask
 from cryofound.maps.shells import ShellCorrelation, shell_correlation
 
+TOLD = ("cc_mask", "cc_volume", "cc_peaks", "cc_box", "cc_mask_as_given", "cc_mask_one_b", "fitted")
 OUTSIDE = 0.01  # share of atoms that may lie outside a map; a box cut close loses a few waters
 
 
 @dataclass(frozen=True)
 class MapModelScore:
-    """cc_*: as published, up to the resolution. cc_mask_as_given: with the B-factors of the file; fitted: whether the
-    others are with fitted ones. b_factor (atom,) float64, angstrom^2: the ones used. cc_residue: by residue. shells:
-    Fourier shell correlation of map and model within a soft mask about the model.
+    """cc_*: as published, up to the resolution. cc_mask_as_given: with the B-factors of the file; cc_mask_one_b: with
+    one fitted for all atoms, which cannot hide residues without density (None if kept); fitted: whether the others are
+    with fitted ones of each residue. b_factor (atom,) float64, angstrom^2: the ones used. cc_residue: by residue.
+    shells: Fourier shell correlation of map and model within a soft mask about the model.
     """
 
     cc_mask: float
@@ -28,6 +30,7 @@ class MapModelScore:
     cc_peaks: float
     cc_box: float
     cc_mask_as_given: float
+    cc_mask_one_b: float | None
     fitted: bool
     b_factor: np.ndarray
     cc_residue: dict[Residue, float]
@@ -58,7 +61,7 @@ def map_model_score(
     drawn = DensityMap(np.ascontiguousarray(np.load(calculated).transpose(2, 1, 0)), density.grid)
     near = zone_mask(density.grid, model.positions_xyz, resolution)
     return MapModelScore(
-        **{name: told[name] for name in ("cc_mask", "cc_volume", "cc_peaks", "cc_box", "cc_mask_as_given", "fitted")},
+        **{name: told[name] for name in TOLD},
         b_factor=np.array(told["b_factor"]),
         cc_residue={Residue(*place): cc for *place, cc in reversed(told["residues"])},
         shells=shell_correlation(density, drawn, soft_mask(near, density.grid.voxel_size, edge=resolution)),

@@ -40,9 +40,13 @@ def main(density: Path, model: Path, job: Path, answer: Path) -> None:
     atoms.set_xyz(flex.vec3_double(np.ascontiguousarray(atoms.extract_xyz().as_numpy_array() - origin)))
     as_given = best = correlations(values, hierarchy, box, wanted["resolution"])
     given, fitted = atoms.extract_b(), None
-    if wanted["fit"] and fit_b_factors(values, hierarchy, box, wanted["resolution"], as_given["radius"]):
+    best["cc_mask_one_b"] = None
+    if wanted["fit"] and (f_model := fit_one_b_factor(values, hierarchy, box, wanted["resolution"], best["radius"])):
+        one_b = correlations(values, hierarchy, box, wanted["resolution"])["cc_mask"]
+        fit_residue_b_factors(hierarchy, f_model)
         fitted = correlations(values, hierarchy, box, wanted["resolution"])
         best = max(as_given, fitted, key=lambda each: each["cc_mask"])
+        best["cc_mask_one_b"] = one_b
         if best is as_given:
             atoms.set_b(given)
     np.save(wanted["map"], model_map(values, hierarchy, box, 2 * edges[0] / values.all()[0]))
@@ -68,18 +72,23 @@ def correlations(values, hierarchy, box, resolution: float) -> dict:
     return {**{name: getattr(result, name) for name in names}, "radius": result.atom_radius, "residues": rows}
 
 
-def fit_b_factors(values, hierarchy, box, resolution: float, radius: float) -> bool:
-    """Set one overall B-factor, then one per residue, restrained to its neighbours; False if the map holds nothing.
+def fit_one_b_factor(values, hierarchy, box, resolution: float, radius: float):
+    """Set one B-factor for all atoms, by a line search over the masked map's coefficients; None if it holds nothing.
 
-    Phenix's own real-space way, through amplitudes of the masked map; one cycle, as more only tighten the restraints.
+    Returns what `fit_residue_b_factors` goes on from. Phenix's own real-space way, as is the next.
     """
     structure = hierarchy.extract_xray_structure(crystal_symmetry=box)
     structure.scattering_type_registry(table="electron")
     f_model = adp.map_and_model_to_fmodel(
         map_data=values.deep_copy(), xray_structure=structure, atom_radius=radius, d_min=resolution
     )
-    if f_model is None:
-        return False
+    if f_model is not None:
+        take_b_factors(hierarchy, f_model)
+    return f_model
+
+
+def fit_residue_b_factors(hierarchy, f_model) -> None:
+    """Set one B-factor for each residue, restrained to its neighbours; more cycles only tighten the restraints."""
     group.manager(
         fmodel=f_model,
         selections=[residue.atoms().extract_i_seq() for residue in hierarchy.residue_groups()],
@@ -88,8 +97,12 @@ def fit_b_factors(values, hierarchy, box, resolution: float, radius: float) -> b
         refine_adp=True,
         log=null_out(),
     )
+    take_b_factors(hierarchy, f_model)
+
+
+def take_b_factors(hierarchy, f_model) -> None:
+    """Set the B-factors (angstrom^2) of the hierarchy's atoms to those fitted."""
     hierarchy.atoms().set_b(f_model.xray_structure.extract_u_iso_or_u_equiv() * adptbx.u_as_b(1.0))
-    return True
 
 
 def model_map(values, hierarchy, box, resolution: float) -> np.ndarray:

@@ -23,11 +23,12 @@ from cryofound.maps.density_map import DensityMap
 MAP_MODEL_FSC = 0.5
 COLUMNS = ("model", "chain", "number", "insertion", "name", "b_factor", "cc", "q", "rama", "rota", "clashes", "cbeta")
 QUANTITIES = {
-    "cc_mask": "CC mask", "cc_volume": "CC volume", "cc_peaks": "CC peaks", "cc_box": "CC box", "q_score": "Q",
-    "d_fsc_model_05": "FSC 0.5", "rama_outliers": "rama %", "rama_favored": "favoured %", "rota_outliers": "rota %",
-    "cbeta_outliers": "CB %", "clashscore": "clashes", "molprobity": "MolProbity",
+    "cc_mask": "CC mask", "cc_mask_one_b": "(one B)", "cc_volume": "CC volume", "cc_peaks": "CC peaks",
+    "cc_box": "CC box", "q_score": "Q", "d_fsc_model_05": "FSC 0.5", "rama_outliers": "rama %",
+    "rama_favored": "favoured %", "rota_outliers": "rota %", "cbeta_outliers": "CB %", "clashscore": "clashes",
+    "molprobity": "MolProbity",
 }  # fmt: skip
-PLACES = {"cc_mask": 3, "cc_volume": 3, "cc_peaks": 3, "cc_box": 3, "q_score": 3, "molprobity": 2}
+PLACES = {"cc_mask": 3, "cc_mask_one_b": 3, "cc_volume": 3, "cc_peaks": 3, "cc_box": 3, "q_score": 3, "molprobity": 2}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class ModelScore:
             "rama_favored": self.torsion.rama_favored,
             "cbeta_outliers": self.torsion.cbeta_outliers,
         }
+        if self.fit.cc_mask_one_b is not None:
+            found["cc_mask_one_b"] = self.fit.cc_mask_one_b
         if rota is not None:
             found["rota_outliers"] = rota
         if clash is not None:

@@ -43,6 +43,8 @@ def test_the_model_that_a_map_was_drawn_from_fits_it_and_its_b_factor_is_found(f
     assert fitted.b_factor.mean() == pytest.approx(TRUE_B, rel=0.1)
     assert min(fitted.cc_mask, fitted.cc_volume, fitted.cc_peaks, fitted.cc_box) > 0.97
     assert fitted.cc_mask > fitted.cc_mask_as_given
+    # it was drawn with one B-factor
+    assert fitted.cc_mask_one_b == pytest.approx(fitted.cc_mask, abs=0.005)
     assert set(fitted.cc_residue) == set(peptide.residues)
     assert min(fitted.cc_residue.values()) > 0.95
     assert fitted.shells.correlation[fitted.shells.frequency < 0.4].min() > 0.98
@@ -52,6 +54,7 @@ def test_b_factors_can_be_kept_and_scale_of_the_map_does_not_matter(fitted, pept
     louder = DensityMap(70 * density.values_zyx, GRID)
     kept = map_model_score(louder, peptide, 2.5, tmp_path, keep_b=True)
     assert not kept.fitted
+    assert kept.cc_mask_one_b is None
     assert kept.b_factor.tolist() == [5.0] * len(peptide.positions_xyz)
     assert kept.cc_mask == pytest.approx(fitted.cc_mask_as_given, abs=1e-5)
 

@@ -28,7 +28,7 @@ def models(tmp_path):
 def made_score(model, *, reference_data: bool) -> ModelScore:
     atoms = len(model.positions_xyz)
     fit = MapModelScore(
-        0.8, 0.7, 0.6, 0.5, 0.4, True, np.arange(atoms, dtype=float), {ALA: 0.9, GLY: 0.5, SER: 0.7},
+        0.8, 0.7, 0.6, 0.5, 0.4, 0.3, True, np.arange(atoms, dtype=float), {ALA: 0.9, GLY: 0.5, SER: 0.7},
         ShellCorrelation(np.array([0.1, 0.2]), np.array([0.75, 0.25]), np.ones(2)),
     )  # fmt: skip
     torsion = TorsionScore(
