@@ -161,6 +161,9 @@ class TrackingConfig(Section):
     registered_model: str = "cryofound"
 
 
+Scope = Literal["system", "family", "all"]
+
+
 class Recipe(Section):
     """Everything that decides the result of `jobs/pretrain.py`."""
 
@@ -169,6 +172,9 @@ class Recipe(Section):
     entries: tuple[str, ...] = Field(description="catalog entries (YAML), globs relative to the working directory")
     grid: GridConfig = GridConfig()
     shards: ShardsConfig = ShardsConfig()
+    scope: Scope = Field(
+        default="all", description="which training systems share one model; `system`: each has its own, a new one none"
+    )
     model: ModelConfig = ModelConfig()
     stereochemistry: StereochemistryConfig = StereochemistryConfig()
     stage1: Stage1Config = Stage1Config()

@@ -14,8 +14,8 @@ import tarfile
 import tempfile
 import uuid
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,13 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def of_systems(self, system_ids: Collection[str]) -> "ShardIndex":
+        """The samples of some systems alone; raises StoreError if there is none."""
+        kept = tuple(each for each in self.samples if each.key.split(SEPARATOR)[0] in system_ids)
+        if not kept:
+            raise StoreError(f"no training map of {', '.join(sorted(system_ids))}: all are set aside; correct the entry")
+        return replace(self, samples=kept)
 
     def sample(self, row: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Density (z, y, x) float32 and metadata of one sample; raises StoreError if it is damaged."""
