@@ -84,7 +84,7 @@ class Baseline:
     """The plain step for one system; `module` and `losses` are called as those of `Stage1` are."""
 
     def __init__(self, recipe: Recipe, model: AtomicModel):
-        self.recipe, self.grid = recipe, Grid.centred(recipe.grid.box_size, recipe.grid.voxel_size)
+        self.recipe, self.grid = recipe, Grid.centred(recipe.grid.box_sizes[-1], recipe.grid.voxel_size)
         self.reference = torch.from_numpy(model.positions_xyz)
         self.amplitude, self.radius = (
             torch.tensor([float(table[name]) for name in ELEMENTS])[torch.from_numpy(model.element)]

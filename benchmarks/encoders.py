@@ -118,7 +118,7 @@ def compare(data: Path, steps: int = STEPS) -> dict[str, dict[str, float]]:
 
 def _stage(recipe: Recipe, folder: Path) -> tuple[Stage1, tuple[System, Tensor]]:
     """Stage 1 of the trained calmodulins, and the one left out with its maps (state, z, y, x)."""
-    grid = Grid.centred(recipe.grid.box_size, recipe.grid.voxel_size)
+    grid = Grid.centred(recipe.grid.box_sizes[-1], recipe.grid.voxel_size)
     entries = {
         name: load_entry(ROOT / f"configs/catalog/calmodulin/{name.lower()}.yaml") for name in (*TRAINED, LEFT_OUT)
     }
@@ -169,7 +169,7 @@ def _rmsd(vae: VAE, system: System, maps: Tensor, row: int) -> float:
     """Mean over the maps (state, z, y, x) of the RMSD in angstrom of what each is decoded to from its nearest state."""
     molecule = molecule_batch([system] * len(maps), [row] * len(maps))
     reference = reference_density(molecule, [system] * len(maps), [system.states[0].resolution] * len(maps))
-    tokens = vae.tokens(molecule)
+    tokens = vae.tokens(molecule, system.grid.shape_zyx[0])
     mean, _ = vae.encode(maps, reference, tokens)
     decoded = molecule.reference_xyz + vae.decode(mean, molecule, tokens)
     difference = decoded[:, None] - torch.from_numpy(system.truth_xyz)

@@ -244,7 +244,7 @@ def _bare_jobs(store: Path, grid: GridConfig, work: Path) -> list[Job]:
                 f"{source}/{state['file']}",
                 told["placement"]["rotation"],
                 told["placement"]["shift"],
-                grid.box_size,
+                grid.box_sizes[-1],
                 grid.voxel_size,
                 str(out / f"{name}-{row:03d}.npy"),
             )

@@ -21,15 +21,34 @@ class Section(BaseModel):
 class GridConfig(Section):
     """The canonical grid that every map of a recipe is brought to (cubic, centred on the origin)."""
 
-    box_size: int = Field(default=64, description="voxels per edge, a multiple of 8")
+    box_size: int | tuple[int, ...] = Field(
+        default=64,
+        description="voxels per edge, a multiple of 8; or several such, 16 or a multiple of it apart: each system takes "
+        "the smallest that holds its reference and all its states",
+    )
     voxel_size: float = Field(default=2.0, gt=0, description="angstrom per voxel")
 
     @field_validator("box_size")
     @classmethod
-    def _multiple_of_eight(cls, value: int) -> int:
-        if value < 16 or value % 8:
-            raise ValueError(f"box_size {value} is not a multiple of 8 of at least 16")
-        return value
+    def _of_one_lattice(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        sizes = (value,) if isinstance(value, int) else tuple(sorted(set(value)))
+        if not sizes:
+            raise ValueError("box_size is an empty list; give at least one size")
+        for size in sizes:
+            if size < 16 or size % 8:
+                raise ValueError(f"box_size {size} is not a multiple of 8 of at least 16")
+            # Boxes are centred: with an odd number of latent voxels more, theirs would lie between those of the others.
+            if (size - sizes[0]) % 16:
+                raise ValueError(
+                    f"box_size {sizes[0]} and {size} differ by {size - sizes[0]}, not by a multiple of 16, so that their "
+                    f"latent voxels lie half a voxel apart; take {size + 8} in place of {size}"
+                )
+        return value if isinstance(value, int) else sizes
+
+    @property
+    def box_sizes(self) -> tuple[int, ...]:
+        """All box sizes that a system of the recipe may have, the smallest first."""
+        return (self.box_size,) if isinstance(self.box_size, int) else self.box_size
 
 
 class ShardsConfig(Section):

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryofound.config import GridConfig
-
 STRIDE = 8  # map voxels per latent voxel and axis
 OFFSETS = tuple((dz, dy, dx) for dz in (-1, 0, 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 CHILDREN = tuple((z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1))
@@ -74,20 +72,24 @@ def latent_centres(box_size: int, voxel_size: float, device: torch.device | str 
     return torch.stack([x, y, z], dim=-1).reshape(-1, 3)
 
 
-def occupied_tokens(reference_xyz: Tensor, atom_mask: Tensor, grid: GridConfig, reach: float) -> TokenGrid:
+def occupied_tokens(
+    reference_xyz: Tensor, atom_mask: Tensor, box_size: int, voxel_size: float, reach: float
+) -> TokenGrid:
     """The latent voxels whose cell comes within `reach` angstrom of an atom.
 
-    reference_xyz (batch, atom, 3) angstrom, atom_mask (batch, atom) bool. `reach` must be at least a quarter of the
+    reference_xyz (batch, atom, 3) angstrom, atom_mask (batch, atom) bool; the box of the batch has `box_size` voxels of
+    `voxel_size` angstrom per edge. Boxes that differ by a multiple of 16 voxels have their latent voxels at the same
+    places, and a molecule that fits into both has the same tokens in either. `reach` must be at least a quarter of the
     diagonal of a latent voxel, so that the eight points of the feature grid around an atom are occupied (ValueError
     otherwise).
     """
-    least = 3**0.5 * grid.voxel_size * STRIDE / 4
+    least = 3**0.5 * voxel_size * STRIDE / 4
     if reach < least:
-        raise ValueError(f"occupancy_reach {reach} A is under {least:.2f} A, what voxels of {grid.voxel_size} A need")
-    centres = latent_centres(grid.box_size, grid.voxel_size, reference_xyz.device)
-    edge = grid.box_size // STRIDE
+        raise ValueError(f"occupancy_reach {reach} A is under {least:.2f} A, what voxels of {voxel_size} A need")
+    centres = latent_centres(box_size, voxel_size, reference_xyz.device)
+    edge = box_size // STRIDE
     occupied = torch.stack(
-        [_occupied(xyz[mask], grid, reach) for xyz, mask in zip(reference_xyz, atom_mask, strict=True)]
+        [_occupied(xyz[mask], edge, STRIDE * voxel_size, reach) for xyz, mask in zip(reference_xyz, atom_mask, strict=True)]
     )
     count = int(occupied.sum(1).max())
     # a stable sort brings the occupied places, in grid order, to the front
@@ -97,9 +99,8 @@ def occupied_tokens(reference_xyz: Tensor, atom_mask: Tensor, grid: GridConfig, 
     return TokenGrid(index, mask, _neighbours(tokens), centres[index], edge)
 
 
-def _occupied(atoms_xyz: Tensor, grid: GridConfig, reach: float) -> Tensor:
+def _occupied(atoms_xyz: Tensor, edge: int, cell: float, reach: float) -> Tensor:
     """(edge^3,) bool: cells within `reach` of an atom (atom, 3), each atom asking only the cells around its own."""
-    edge, cell = grid.box_size // STRIDE, STRIDE * grid.voxel_size
     span = math.floor(reach / cell) + 1
     steps = torch.arange(-span, span + 1, device=atoms_xyz.device)
     place = (atoms_xyz / cell + 0.5 * edge).floor().long()[:, None] + steps[:, None]

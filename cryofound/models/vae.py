@@ -79,15 +79,18 @@ class VAE(nn.Module):
 
     def __init__(self, model: ModelConfig, grid: GridConfig, systems: int, residue_types: int, atom_names: int):
         super().__init__()
-        self.grid, self.reach = grid, model.occupancy_reach
+        self.voxel_size, self.reach = grid.voxel_size, model.occupancy_reach
         self.encoder = Encoder(model)
         self.decoder = Decoder(model, grid, residue_types, atom_names)
         self.system_residual = nn.Embedding(systems, model.system_residual_width)
         nn.init.zeros_(self.system_residual.weight)
 
-    def tokens(self, molecule: MoleculeBatch) -> TokenGrid:
-        """The latent voxels that carry a code for each reference; raises ValueError for a reach that is too short."""
-        return occupied_tokens(molecule.reference_xyz, molecule.atom_mask, self.grid, self.reach)
+    def tokens(self, molecule: MoleculeBatch, box_size: int) -> TokenGrid:
+        """The latent voxels that carry a code for each reference, all in boxes of `box_size` voxels per edge.
+
+        Raises ValueError for a reach that is too short.
+        """
+        return occupied_tokens(molecule.reference_xyz, molecule.atom_mask, box_size, self.voxel_size, self.reach)
 
     def residuals(self, molecule: MoleculeBatch) -> Tensor:
         """(batch, vector) system residuals; zero where system_index is -1."""

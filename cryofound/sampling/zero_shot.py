@@ -48,7 +48,7 @@ def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
     count = settings.samples
     row = model.training_ids.index(system.system_id) if system.system_id in model.training_ids else -1
     molecule = molecule_batch([system], [row])
-    tokens = model.vae.tokens(molecule).rows(torch.zeros(count, dtype=torch.long))
+    tokens = model.vae.tokens(molecule, system.grid.shape_zyx[0]).rows(torch.zeros(count, dtype=torch.long))
     residues = model.velocity.condition(molecule).expand(count, -1, -1)
     mask = molecule.residue_mask.expand(count, -1)
     kept, dropped = torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)

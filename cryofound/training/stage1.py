@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from cryofound.config import Recipe
 from cryofound.ensemble.shards import ShardIndex, global_batch
 from cryofound.ensemble.system import System
-from cryofound.maps.density_map import Grid
 from cryofound.models.latent_grid import occupied_tokens
 from cryofound.models.vae import VAE
 from cryofound.physics.correlation import ncc
@@ -55,10 +54,14 @@ class Stage1:
         self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
         self.learning_rate, self.warmup_steps = config.learning_rate, config.warmup_steps
         self.weight_decay, self.gradient_clip = config.weight_decay, config.gradient_clip
-        self.grid = Grid.centred(recipe.grid.box_size, recipe.grid.voxel_size)
-        self.molecules = molecule_batch(self.systems, range(len(self.systems)))
+        self.grid = self.systems[0].grid
+        self.molecules = molecule_batch(self.systems, range(len(self.systems)), recipe.model.embedding_width)
         self.tokens = occupied_tokens(
-            self.molecules.reference_xyz, self.molecules.atom_mask, recipe.grid, recipe.model.occupancy_reach
+            self.molecules.reference_xyz,
+            self.molecules.atom_mask,
+            self.grid.shape_zyx[0],
+            self.grid.voxel_size,
+            recipe.model.occupancy_reach,
         )
         self.reference = reference_density(
             self.molecules, self.systems, [system.states[0].resolution for system in self.systems]

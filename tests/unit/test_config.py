@@ -17,6 +17,8 @@ GOOD = "name: x\nentries: [a.yaml]\n"
         (GOOD + "stage1: {step: 3}\n", r"unknown key 'stage1.step' \(known here: steps, batch_size, "),
         (GOOD + "stage1: {steps: many}\n", r"stage1.steps: .*integer"),
         (GOOD + "grid: {box_size: 50}\n", r"grid.box_size: .*50 is not a multiple of 8"),
+        (GOOD + "grid: {box_size: [48, 72]}\n", r"48 and 72 differ by 24, .* take 80 in place of 72"),
+        (GOOD + "grid: {box_size: []}\n", r"grid.box_size: .*empty"),
         (GOOD + "grid: {voxel_size: -1}\n", r"grid.voxel_size: .*greater than 0"),
         (GOOD + "engine: {zero_stage: 4}\n", r"engine.zero_stage: "),
         ("name: x\n", r"entries: Field required"),

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cryofound.config import GridConfig
 from cryofound.models.atom_field import sample_children
 from cryofound.models.latent_grid import STRIDE, TokenGrid, latent_centres, occupied_tokens
 from cryofound.models.layers import depthwise_tokens
 
-GRID = GridConfig(box_size=40, voxel_size=2.0)
+BOX_SIZE, VOXEL_SIZE = 40, 2.0
 
 
 def molecules() -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,9 +38,9 @@ def child_scatter(tokens: TokenGrid, children: torch.Tensor) -> torch.Tensor:
 
 def test_occupied_is_distance_of_cell_to_nearest_atom():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 8.0)
-    centres = latent_centres(GRID.box_size, GRID.voxel_size)
-    half = STRIDE * GRID.voxel_size / 2
+    tokens = occupied_tokens(xyz, mask, BOX_SIZE, VOXEL_SIZE, 8.0)
+    centres = latent_centres(BOX_SIZE, VOXEL_SIZE)
+    half = STRIDE * VOXEL_SIZE / 2
     for row in range(2):
         closest = torch.minimum(torch.maximum(xyz[row, mask[row]][:, None], centres - half), centres + half)
         distance = (closest - xyz[row, mask[row]][:, None]).norm(dim=-1).amin(0)
@@ -52,9 +51,9 @@ def test_occupied_is_distance_of_cell_to_nearest_atom():
 
 def test_atoms_at_and_beyond_the_edges_of_the_box_occupy_what_they_reach():
     xyz = torch.randn(1, 25, 3, generator=torch.Generator().manual_seed(5)) * 40
-    tokens = occupied_tokens(xyz, torch.ones(1, 25, dtype=torch.bool), GRID, 17.0)
-    centres = latent_centres(GRID.box_size, GRID.voxel_size)
-    gap = ((xyz[0][:, None] - centres).abs() - STRIDE * GRID.voxel_size / 2).clamp_min(0)
+    tokens = occupied_tokens(xyz, torch.ones(1, 25, dtype=torch.bool), BOX_SIZE, VOXEL_SIZE, 17.0)
+    centres = latent_centres(BOX_SIZE, VOXEL_SIZE)
+    gap = ((xyz[0][:, None] - centres).abs() - STRIDE * VOXEL_SIZE / 2).clamp_min(0)
     assert set(tokens.index[0].tolist()) == set(torch.where(gap.norm(dim=-1).amin(0) <= 17.0)[0].tolist())
     assert 25 < tokens.mask.sum() < 125
     assert xyz.abs().max() > 80
@@ -62,12 +61,12 @@ def test_atoms_at_and_beyond_the_edges_of_the_box_occupy_what_they_reach():
 
 def test_reach_under_the_corners_is_refused():
     with pytest.raises(ValueError, match="occupancy_reach"):
-        occupied_tokens(*molecules(), GRID, 6.9)
+        occupied_tokens(*molecules(), BOX_SIZE, VOXEL_SIZE, 6.9)
 
 
 def test_depthwise_over_tokens_is_a_masked_dense_convolution():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 8.0)
+    tokens = occupied_tokens(xyz, mask, BOX_SIZE, VOXEL_SIZE, 8.0)
     generator = torch.Generator().manual_seed(2)
     # 600 channels: the tokens are taken in several pieces
     values = (torch.randn(2, tokens.mask.shape[1], 600, generator=generator) * tokens.mask[..., None]).requires_grad_()
@@ -86,7 +85,7 @@ def test_depthwise_over_tokens_is_a_masked_dense_convolution():
 
 def test_child_neighbours_are_a_dense_convolution_at_half_the_spacing():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 8.0)
+    tokens = occupied_tokens(xyz, mask, BOX_SIZE, VOXEL_SIZE, 8.0)
     generator = torch.Generator().manual_seed(3)
     count = tokens.mask.shape[1]
     child_mask = tokens.mask.repeat_interleave(8, dim=1)[..., None]
@@ -101,12 +100,12 @@ def test_child_neighbours_are_a_dense_convolution_at_half_the_spacing():
 def test_sampling_at_the_atoms_equals_the_dense_feature_grid():
     """Trilinear sampling of the whole grid of children is the oracle of reading eight points around each atom."""
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 7.0)
+    tokens = occupied_tokens(xyz, mask, BOX_SIZE, VOXEL_SIZE, 7.0)
     generator = torch.Generator().manual_seed(4)
     children = torch.randn(2, 8 * tokens.mask.shape[1], 5, generator=generator, dtype=torch.float64)
     children = (children * tokens.mask.repeat_interleave(8, dim=1)[..., None]).requires_grad_()
-    ours = sample_children(children, tokens, xyz.double(), GRID.voxel_size)
-    spacing = GRID.voxel_size * STRIDE / 2
+    ours = sample_children(children, tokens, xyz.double(), VOXEL_SIZE)
+    spacing = VOXEL_SIZE * STRIDE / 2
     extent = 0.5 * (2 * tokens.edge - 1) * spacing
     dense = child_scatter(tokens, children)
     oracle = F.grid_sample(dense, (xyz.double() / extent)[:, :, None, None], align_corners=True)
@@ -119,7 +118,18 @@ def test_sampling_at_the_atoms_equals_the_dense_feature_grid():
 
 def test_the_eight_points_around_an_atom_are_occupied_at_the_least_reach():
     xyz, mask = molecules()
-    tokens = occupied_tokens(xyz, mask, GRID, 3**0.5 * GRID.voxel_size * STRIDE / 4 + 1e-4)
+    tokens = occupied_tokens(xyz, mask, BOX_SIZE, VOXEL_SIZE, 3**0.5 * VOXEL_SIZE * STRIDE / 4 + 1e-4)
     ones = tokens.mask.repeat_interleave(8, dim=1)[..., None].double()
-    total = sample_children(ones, tokens, xyz.double(), GRID.voxel_size)
+    total = sample_children(ones, tokens, xyz.double(), VOXEL_SIZE)
     torch.testing.assert_close(total[mask], torch.ones_like(total[mask]))
+
+
+def test_boxes_16_voxels_apart_share_their_latent_voxels():
+    xyz, mask = molecules()
+    small, large = (occupied_tokens(xyz, mask, size, VOXEL_SIZE, 8.0) for size in (40, 72))
+    assert torch.equal(small.mask, large.mask)
+    assert torch.equal(small.centres_xyz[small.mask], large.centres_xyz[large.mask])
+    assert torch.equal(small.neighbours, large.neighbours)
+    children = torch.randn(2, 8 * small.mask.shape[1], 5, generator=torch.Generator().manual_seed(6))
+    ours, theirs = (sample_children(children, tokens, xyz, VOXEL_SIZE) for tokens in (small, large))
+    torch.testing.assert_close(ours[mask], theirs[mask])

@@ -37,7 +37,7 @@ def molecules(dtype: torch.dtype) -> MoleculeBatch:
         systems.append(
             System(
                 f"{row}", "made", "train", model, position, (state,), truth, np.ones(truth.shape[:2], dtype=bool),
-                Grid.centred(GRID.box_size, GRID.voxel_size),
+                Grid.centred(32, 3.0),
             )
         )  # fmt: skip
     batch = molecule_batch(systems, range(3))
@@ -99,7 +99,7 @@ def dense_decode(decoder: Decoder, latent: Tensor, residual: Tensor, molecule: M
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_decoder_equals_the_dense_one_in_values_and_gradients(dtype: torch.dtype, tolerance: float):
     molecule, decoder = molecules(dtype), network(dtype).decoder
-    tokens = occupied_tokens(molecule.reference_xyz, molecule.atom_mask, GRID, 11.0)
+    tokens = occupied_tokens(molecule.reference_xyz, molecule.atom_mask, 32, 3.0, 11.0)
     generator = torch.Generator().manual_seed(1)
     latent = torch.randn(*tokens.mask.shape, MODEL.latent_channels, generator=generator, dtype=dtype).requires_grad_()
     residual = torch.randn(3, MODEL.system_residual_width, generator=generator, dtype=dtype).requires_grad_()
@@ -119,7 +119,7 @@ def test_decoder_equals_the_dense_one_in_values_and_gradients(dtype: torch.dtype
 def test_encoder_equals_the_dense_one():
     """A convolution with kernel and stride 8 over both standardised maps, then dense blocks, read at the tokens."""
     molecule, encoder = molecules(torch.float64), network(torch.float64).encoder
-    tokens = occupied_tokens(molecule.reference_xyz, molecule.atom_mask, GRID, 11.0)
+    tokens = occupied_tokens(molecule.reference_xyz, molecule.atom_mask, 32, 3.0, 11.0)
     generator = torch.Generator().manual_seed(2)
     density, reference = (torch.rand(2, 3, 32, 32, 32, generator=generator, dtype=torch.float64) * 7 + 3).unbind(0)
     mean, log_variance = encoder(density, reference, tokens)

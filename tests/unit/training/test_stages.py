@@ -190,7 +190,7 @@ def test_codes_outside_the_reference_have_no_effect(trained):
         for each in (small, large)
     ]
     both, alone = molecule_batch(systems, [-1, -1]), molecule_batch(systems[:1], [-1])
-    tokens, single = trained.vae.tokens(both), trained.vae.tokens(alone)
+    tokens, single = (trained.vae.tokens(each, RECIPE.grid.box_sizes[0]) for each in (both, alone))
     latent = torch.randn(2, tokens.mask.shape[1], 4, generator=torch.Generator().manual_seed(0))
     count = single.mask.shape[1]
     with torch.no_grad():
@@ -217,7 +217,7 @@ def test_interpolated_latents_lie_between_neighbours_of_one_system():
 
 def test_occupied_cells_cover_every_corner_of_every_atom(hinge):
     molecule = molecule_batch([hinge[0]["hinge"]], [0])
-    tokens = occupied_tokens(molecule.reference_xyz, molecule.atom_mask, RECIPE.grid, RECIPE.model.occupancy_reach)
+    tokens = occupied_tokens(molecule.reference_xyz, molecule.atom_mask, 32, 2.0, RECIPE.model.occupancy_reach)
     low = (molecule.reference_xyz[0] / 2.0 + 15.5).floor().long()
     for step in torch.cartesian_prod(*[torch.tensor([0, 1])] * 3):
         x, y, z = ((low + step) // 8).unbind(-1)
@@ -256,7 +256,7 @@ def test_nearest_tokens_are_the_nearest():
     xyz = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)) * 8
     mask = torch.ones(2, 40, dtype=torch.bool)
     mask[0, 10:] = False
-    tokens = occupied_tokens(xyz, mask, RECIPE.grid, 7.0)
+    tokens = occupied_tokens(xyz, mask, 32, 2.0, 7.0)
     place = nearest_tokens(tokens.rows(torch.tensor([0])), tokens.rows(torch.tensor([1])))[0]
     occupied = tokens.centres_xyz[0][tokens.mask[0]]
     for row in torch.nonzero(tokens.mask[1]).flatten().tolist():
