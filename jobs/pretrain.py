@@ -28,11 +28,11 @@ from cryofound.home import default_home
 from cryofound.revision import git_revision
 from cryofound.training.curve import read_curve
 from cryofound.training.loop import Stage
-from cryofound.training.stage1 import training_ids
+from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import ray_stream
-from jobs import ensembles, training
+from jobs import ensembles, pool, training
 from jobs.progress import counting, following
 from jobs.steps import refusal_in, step, stopped
 
@@ -50,30 +50,44 @@ def pretrain(recipe: Recipe, home: Path, run: tracking.Run) -> Path:
     scores = step(home, "evaluate", [samples.name], partial(ensembles.evaluate, store, samples))
     run.log_metrics("scores", [(0, flat_metrics(*read_scores(scores / ensembles.SCORES)))])
     run.log_artifact(scores, "evaluation")
+    if recipe.scope != "all":
+        print(f"step=register skipped=scope: one model per {recipe.scope}, in {stage1} and {stage2}", flush=True)
+        return scores
     registered = [stage2.name, recipe.tracking, run.run_id]
     step(home, "register", registered, partial(register, recipe.tracking, run, stage1, stage2))
     return scores
 
 
 def train(
-    recipe: Recipe, home: Path, run: tracking.Run, name: str, inputs: list[Path], make_stage: Callable[[], Stage]
+    recipe: Recipe, home: Path, run: tracking.Run, name: str, inputs: list[Path], make_stage: Callable[[Group], Stage]
 ) -> Path:
-    """One stage as a step; its curve goes to the run while it trains, or at once if it was finished before."""
+    """One stage as a step; its curves go to the run while it trains, or at once if it was finished before.
+
+    Scope `all` trains under Ray Train, the groups of other scopes as a pool of tasks, each in a folder of its name.
+    """
     section = getattr(recipe, name)
     numeric = [recipe.seed, recipe.grid, recipe.model, section, recipe.engine.workers, recipe.engine.precision]
+    numeric += [] if recipe.scope == "all" else [recipe.scope]
+    shared = groups(recipe.scope, open_store(inputs[0]))
 
-    def log(rows: list[dict[str, float]]) -> None:
-        logged = run.last_step(f"{name}/total")
+    def log(group: Group, rows: list[dict[str, float]]) -> None:
+        prefix = f"{name}/{group.name}".rstrip("/")
+        logged = run.last_step(f"{prefix}/total")
         new = [row for row in rows if row["step"] > logged]
-        run.log_metrics(name, [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in new])
+        run.log_metrics(prefix, [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in new])
 
     def make(folder: Path) -> None:
-        config = {"recipe": recipe.model_dump(mode="json"), "training_ids": training_ids(open_store(inputs[0]))}
-        with following(folder, name, section.steps, log):
-            training.fit(make_stage, folder, name, recipe.engine, recipe.seed, config)
+        if recipe.scope != "all":
+            pool.fit(recipe, name, shared, make_stage, folder, log)
+            return
+        (everything,) = shared
+        with following(folder, name, section.steps, partial(log, everything)):
+            config = training.export_config(recipe, everything)
+            training.fit(partial(make_stage, everything), folder, name, recipe.engine, recipe.seed, config)
 
     folder = step(home, name, [*(path.name for path in inputs), *numeric], make)
-    log(read_curve(folder))
+    for group in shared:
+        log(group, read_curve(group.folder(folder)))
     run.log_artifact(folder, name)
     return folder
 

@@ -15,16 +15,18 @@ from ray.train.torch import TorchTrainer
 from cryofound import errors
 from cryofound.config import EngineConfig, Recipe
 from cryofound.ensemble.shards import ShardIndex
-from cryofound.ensemble.store import open_store, shard_folder
+from cryofound.ensemble.store import read_system, shard_folder, system_folder
+from cryofound.ensemble.system import System
 from cryofound.errors import CryoFoundError
 from cryofound.training import checkpoints
 from cryofound.training.curve import append_row, cut_curve
 from cryofound.training.engine import Engine
 from cryofound.training.loop import Progress, Stage, train
+from cryofound.training.scope import Group
 from cryofound.training.stage1 import Stage1, load_stage1
 from cryofound.training.stage2 import Stage2
 
-_CHECKPOINTS = "checkpoints"
+CHECKPOINTS = "checkpoints"
 _REFUSAL = "error.json"
 _RAY = "ray"
 
@@ -62,8 +64,8 @@ def fit(
         _worker,
         train_loop_config={
             "make_stage": make_stage,
-            "folder": str(folder),
-            "engine": engine.model_dump(),
+            "folder": folder,
+            "engine": engine,
             "seed": seed,
             "export_config": export_config,
         },
@@ -82,29 +84,39 @@ def fit(
     if refusal.is_file():
         told = json.loads(refusal.read_text())
         raise getattr(errors, told["type"])(told["text"])
-    shutil.rmtree(folder / _CHECKPOINTS)  # pickles of DeepSpeed's, and of no use to a stage that is finished
+    shutil.rmtree(folder / CHECKPOINTS)  # pickles of DeepSpeed's, and of no use to a stage that is finished
     shutil.rmtree(folder / _RAY)
 
 
-def make_stage1(recipe: Recipe, store: Path) -> Stage:
-    """Stage 1 over a system store."""
-    return Stage1(recipe, open_store(store), ShardIndex.open(shard_folder(store)))
+def make_stage1(recipe: Recipe, store: Path, group: Group) -> Stage:
+    """Stage 1 over the systems of a group."""
+    return Stage1(recipe, *_of_group(store, group))
 
 
-def make_stage2(recipe: Recipe, store: Path, stage1: Path) -> Stage:
-    """Stage 2 over a system store and the VAE in the folder of a finished stage 1."""
-    systems = open_store(store)
-    return Stage2(recipe, systems, ShardIndex.open(shard_folder(store)), load_stage1(stage1, recipe, systems))
+def make_stage2(recipe: Recipe, store: Path, stage1: Path, group: Group) -> Stage:
+    """Stage 2 over the systems of a group, with its VAE in the folder of a finished stage 1."""
+    systems, shards = _of_group(store, group)
+    return Stage2(recipe, systems, shards, load_stage1(group.folder(stage1), recipe, systems))
+
+
+def export_config(recipe: Recipe, group: Group) -> dict[str, Any]:
+    """What is written beside the weights of a group: the recipe, and the systems in the order of their residuals."""
+    return {"recipe": recipe.model_dump(mode="json"), "training_ids": list(group.training_ids)}
+
+
+def _of_group(store: Path, group: Group) -> tuple[dict[str, System], ShardIndex]:
+    systems = {name: read_system(system_folder(store, name)) for name in group.training_ids}
+    return systems, ShardIndex.open(shard_folder(store)).of_systems(group.training_ids)
 
 
 def _worker(config: dict[str, Any]) -> None:
     """What every worker runs; a CryoFoundError is left for the driver, since a retry would only meet it again."""
-    note = Path(config["folder"]) / _REFUSAL
+    note = config["folder"] / _REFUSAL
     if note.is_file():
         return
     context = ray.train.get_context()
     try:
-        _train(config)
+        train_here(**config)
     except CryoFoundError as error:
         aside = note.with_suffix(f".{context.get_world_rank()}")
         aside.write_text(json.dumps({"type": type(error).__name__, "text": str(error)}))
@@ -113,18 +125,22 @@ def _worker(config: dict[str, Any]) -> None:
             raise  # the other ranks may be waiting for this one; Ray ends them
 
 
-def _train(config: dict[str, Any]) -> None:
-    settings = EngineConfig(**config["engine"])
-    folder = Path(config["folder"])
-    torch.set_num_threads(settings.threads)
+def train_here(
+    make_stage: Callable[[], Stage], folder: Path, engine: EngineConfig, seed: int, export_config: dict[str, Any]
+) -> None:
+    """Train a stage to its end in this process, as one rank of its process group or alone, from the last checkpoint.
+
+    Leaves in `folder` what `fit` does, and the checkpoints. It sets torch's threads and determinism for good.
+    """
+    torch.set_num_threads(engine.threads)
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
         # filling new memory costs time and changes nothing that is read; the module's class makes the name at run time
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    stage: Stage = config["make_stage"]()
-    engine = Engine(stage.module(), settings, weight_decay=stage.weight_decay, gradient_clip=stage.gradient_clip)
-    first = engine.rank == 0
-    start_step = checkpoints.load_latest(folder / _CHECKPOINTS, engine, warn=partial(print, "warning:", flush=True))
+    stage = make_stage()
+    wrapped = Engine(stage.module(), engine, weight_decay=stage.weight_decay, gradient_clip=stage.gradient_clip)
+    first = wrapped.rank == 0
+    start_step = checkpoints.load_latest(folder / CHECKPOINTS, wrapped, warn=partial(print, "warning:", flush=True))
     if first:
         cut_curve(folder, start_step)
 
@@ -133,9 +149,9 @@ def _train(config: dict[str, Any]) -> None:
             append_row(folder, progress)
 
     def on_checkpoint(step: int) -> None:
-        checkpoints.save(folder / _CHECKPOINTS, step, engine, stage=stage.name)
+        checkpoints.save(folder / CHECKPOINTS, step, wrapped, stage=stage.name)
 
-    train(engine, stage, start_step=start_step, seed=config["seed"], on_log=on_log, on_checkpoint=on_checkpoint)
-    with engine.whole() as module:
+    train(wrapped, stage, start_step=start_step, seed=seed, on_log=on_log, on_checkpoint=on_checkpoint)
+    with wrapped.whole() as module:
         if first:
-            checkpoints.save_export(folder, stage.export(module), config["export_config"])
+            checkpoints.save_export(folder, stage.export(module), export_config)

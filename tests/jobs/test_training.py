@@ -10,8 +10,10 @@ import psutil
 import pytest
 
 from cryofound.config import EngineConfig, Recipe, load_recipe
+from cryofound.ensemble.store import open_store
 from cryofound.training.checkpoints import WEIGHTS
 from cryofound.training.curve import read_curve
+from cryofound.training.scope import groups
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import ray_stream
@@ -29,7 +31,8 @@ def fit_stage1(recipe: Recipe, store: Path, folder: Path) -> list[dict[str, floa
     folder.mkdir()
     rows: list[dict[str, float]] = []
     with following(folder, "stage1", recipe.stage1.steps, rows.extend):
-        training.fit(partial(training.make_stage1, recipe, store), folder, "stage1", recipe.engine, recipe.seed, {})
+        make_stage = partial(training.make_stage1, recipe, store, *groups("all", open_store(store)))
+        training.fit(make_stage, folder, "stage1", recipe.engine, recipe.seed, {})
     return [{name: value for name, value in row.items() if name not in CLOCK} for row in rows]
 
 
