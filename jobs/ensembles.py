@@ -1,6 +1,5 @@
 """Sampling every system of a store and scoring the samples: one Ray task per system."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from cryofound.evaluation.pictures import save_ensemble_picture
 from cryofound.evaluation.scores import EnsembleScore, evaluate_ensemble, write_scores
 from cryofound.sampling.zero_shot import load_flow_model, sample_system
 from cryofound.structure.writing import write_ensemble
-from cryofound.training.stage1 import training_ids
+from cryofound.training.scope import Group, group_of, groups
 from jobs.steps import fan_out
 
 SCORES = "scores.json"
@@ -23,33 +22,43 @@ SCORES = "scores.json"
 def sample(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path) -> None:
     """Write every system's samples: `<system>.cif` for viewers, and `<system>.npz` that later steps read.
 
-    positions_xyz in the latter is (sample, atom, 3) float32, angstrom, in the canonical frame.
+    positions_xyz in the latter is (sample, atom, 3) float32, angstrom, in the canonical frame. A system is sampled from
+    the model of its group; one whose group was not trained is left out.
     """
     systems = open_store(store)
-    draw = partial(_draw, recipe, training_ids(systems), store, stage1, stage2, folder)
-    fan_out("sample", draw, list(systems), gpus=recipe.engine.gpus_per_worker)
+    trained = groups(recipe.scope, systems)
+    owners = {name: group_of(recipe.scope, system, trained) for name, system in systems.items()}
+    for name in [name for name, owner in owners.items() if owner is None]:
+        print(f"sample {name} left out: scope {recipe.scope} trained no model for it", flush=True)
+    jobs = [(name, owner) for name, owner in owners.items() if owner is not None]
+    draw = partial(_draw, recipe, store, stage1, stage2, folder)
+    fan_out("sample", draw, jobs, gpus=recipe.engine.gpus_per_worker)
 
 
 def read_samples(folder: Path, system_id: str) -> np.ndarray:
     """(sample, atom, 3) float32 angstrom as `sample` wrote them."""
-    with np.load(folder / f"{system_id}.npz", allow_pickle=False) as arrays:
+    with np.load(_sample_file(folder, system_id), allow_pickle=False) as arrays:
         return arrays["positions_xyz"]
 
 
 def evaluate(store: Path, samples: Path, folder: Path) -> None:
     """Write scores.json and `<system>.png`: samples against the true states, beside the baselines."""
-    scored = fan_out("evaluate", partial(_score, store, samples, folder), list(open_store(store)))
+    sampled = [name for name in open_store(store) if _sample_file(samples, name).is_file()]
+    scored = fan_out("evaluate", partial(_score, store, samples, folder), sampled)
     write_scores(folder / SCORES, [row for states, _ in scored for row in states], [ensemble for _, ensemble in scored])
 
 
-def _draw(
-    recipe: Recipe, training: Sequence[str], store: Path, stage1: Path, stage2: Path, folder: Path, system_id: str
-) -> None:
-    model = load_flow_model(recipe, training, stage1, stage2)
+def _sample_file(folder: Path, system_id: str) -> Path:
+    return folder / f"{system_id}.npz"
+
+
+def _draw(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path, job: tuple[str, Group]) -> None:
+    system_id, group = job
+    model = load_flow_model(recipe, group.training_ids, group.folder(stage1), group.folder(stage2))
     system = read_system(system_folder(store, system_id))
     positions_xyz = sample_system(model, system, recipe.seed)
     write_ensemble(folder / f"{system_id}.cif", system.reference, positions_xyz, name=system_id)
-    np.savez(folder / f"{system_id}.npz", positions_xyz=positions_xyz)
+    np.savez(_sample_file(folder, system_id), positions_xyz=positions_xyz)
 
 
 def _score(store: Path, samples: Path, folder: Path, system_id: str) -> tuple[list[StateScore], EnsembleScore]:
