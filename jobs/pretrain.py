@@ -74,7 +74,8 @@ def train(
         prefix = f"{name}/{group.name}".rstrip("/")
         logged = run.last_step(f"{prefix}/total")
         new = [row for row in rows if row["step"] > logged]
-        run.log_metrics(prefix, [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in new])
+        points = [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in new]
+        run.log_metrics(prefix, points)
 
     def make(folder: Path) -> None:
         if recipe.scope != "all":
