@@ -73,9 +73,8 @@ def train(
     def log(group: Group, rows: list[dict[str, float]]) -> None:
         prefix = f"{name}/{group.name}".rstrip("/")
         logged = run.last_step(f"{prefix}/total")
-        new = [row for row in rows if row["step"] > logged]
-        points = [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in new]
-        run.log_metrics(prefix, points)
+        shown = [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in rows]
+        run.log_metrics(prefix, [point for point in shown if point[0] > logged])
 
     def make(folder: Path) -> None:
         if recipe.scope != "all":
