@@ -18,6 +18,7 @@ from cryofound.physics.geometry import WINDOW, bonded_to_next
 from cryofound.physics.ramachandran import ramachandran_excess, ramachandran_residues
 from cryofound.physics.rotamers import rotamer_excess, rotamer_residues
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1Batch
 
 RADII = {"C": 1.70, "N": 1.55, "O": 1.52, "S": 1.80, "P": 1.80, "SE": 1.90, "X": 1.70}  # angstrom (Bondi 1964)
@@ -106,10 +107,11 @@ class Baseline:
                 layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=torch.channels_last_3d))
         return module
 
-    def losses(self, module: nn.Module, batch: Stage1Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Stage1Batch, noise: Noise) -> dict[str, Tensor]:
         """The paper's terms with our weights, each a mean over the batch; `total` is what training minimises."""
         config = self.recipe.stage1
         half = 0.5 * (self.grid.shape_zyx[0] - 1) * self.grid.voxel_size
+        generator = torch.Generator().manual_seed(noise.step)
         displacement, mean, log_variance = module(batch.density, self.reference / half, generator)
         positions = self.reference + displacement
         rendered = render_windows(positions, self.amplitude, self.grid, batch.resolution[0])

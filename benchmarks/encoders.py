@@ -29,6 +29,7 @@ from cryofound.models.latent_grid import CHILDREN, STRIDE, TokenGrid
 from cryofound.models.layers import TokenConvNeXt
 from cryofound.models.vae import VAE, Encoder, standardised_patches
 from cryofound.training.molecules import molecule_batch, reference_density
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1
 from data_pipeline.stages import build_system
 
@@ -147,7 +148,7 @@ def _trial(
         optimizer.param_groups[0]["lr"] = stage.learning_rate * rate
         batch = stage.batch(step, 0, 1)
         began = time.process_time()
-        losses = stage.losses(vae, batch, torch.Generator().manual_seed(1000 * seed + step))
+        losses = stage.losses(vae, batch, Noise(seed, step))
         optimizer.zero_grad()
         losses["total"].backward()
         nn.utils.clip_grad_norm_(vae.parameters(), stage.gradient_clip)

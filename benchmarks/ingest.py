@@ -29,6 +29,7 @@ from cryofound.ensemble.store import open_store, read_density, read_provenance, 
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import write_map
 from cryofound.structure.writing import write_ensemble
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
@@ -103,11 +104,11 @@ def reading(path: Path, home: Path) -> dict[str, float]:
     systems, shards = open_store(store), ShardIndex.open(shard_folder(store))
     torch.set_num_threads(1)
     stage = Stage1(recipe, systems, shards)
-    vae, generator = stage.module(), torch.Generator().manual_seed(0)
+    vae = stage.module()
     steps = []
     for step in range(4):
         batch = stage.batch(step, 0, 1)
-        steps.append(_timed(lambda batch=batch: stage.losses(vae, batch, generator)["total"].backward()))
+        steps.append(_timed(lambda batch=batch: stage.losses(vae, batch, Noise(0, 0))["total"].backward()))
     batches = StepBatches(shards, recipe.stage1.batch_size)
     read = [_timed(lambda step=step: batches[step]) for step in range(len(shards) // batches.batch_size)]
     consumed, given = recipe.stage1.batch_size / min(steps), recipe.stage1.batch_size / float(np.median(read))

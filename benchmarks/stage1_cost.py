@@ -34,6 +34,7 @@ from cryofound.physics.density import render_gaussian
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.reading import read_model
 from cryofound.training.molecules import molecule_batch
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1, Stage1Batch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,7 +177,7 @@ class _Trained:
 
     def step(self, batch: Stage1Batch, seed: int) -> None:
         """Losses, gradients, clipping, update."""
-        losses = self.side.losses(self.module, batch, torch.Generator().manual_seed(seed))
+        losses = self.side.losses(self.module, batch, Noise(0, seed))
         self.optimizer.zero_grad()
         losses["total"].backward()
         nn.utils.clip_grad_norm_(self.module.parameters(), self.side.recipe.stage1.gradient_clip)

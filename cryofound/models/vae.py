@@ -111,15 +111,14 @@ class VAE(nn.Module):
         reference_density: Tensor,
         molecule: MoleculeBatch,
         tokens: TokenGrid,
-        generator: torch.Generator,
+        noise: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One training pass with a sampled code.
+        """One training pass with the code sampled by `noise` (batch, token, C), standard normal.
 
         Returns displacement (batch, atom, 3), posterior_mean, posterior_log_variance (batch, token, C) and residual
         (batch, vector).
         """
         mean, log_variance = self.encode(density, reference_density, tokens)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         latent = mean + noise * (0.5 * log_variance).exp()
         return self.decode(latent, molecule, tokens), mean, log_variance, self.residuals(molecule)
 

@@ -1,7 +1,6 @@
 """The one training loop, and what it asks of a stage."""
 
 import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cryofound.errors import TrainingError
+from cryofound.training.noise import Noise, seed_of
 
 if TYPE_CHECKING:  # what only reads a curve or defines a stage must not load DeepSpeed
     from cryofound.training.engine import Engine
@@ -21,6 +21,7 @@ class Stage(Protocol):
 
     name: str
     steps: int
+    batch_size: int
     checkpoint_every: int
     log_every: int
     learning_rate: float
@@ -32,12 +33,12 @@ class Stage(Protocol):
         """A new module with its initial weights, the same at every call."""
         ...
 
-    def batch(self, step: int, rank: int, world: int) -> Any:
-        """The part of step `step`'s batch that `rank` of `world` sees: a pure function, so that resuming is exact."""
+    def batch(self, step: int, part: int, parts: int) -> Any:
+        """The samples [part::parts] of the `batch_size` of step `step`: a pure function, so that resuming is exact."""
         ...
 
-    def losses(self, module: nn.Module, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Scalars; `total` is minimised, the others are logged. All randomness comes from `generator`."""
+    def losses(self, module: nn.Module, batch: Any, noise: Noise) -> dict[str, Tensor]:
+        """Scalars, each a mean over the batch; `total` is minimised, the others are logged. Random numbers: `noise`."""
         ...
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
@@ -64,11 +65,6 @@ def learning_rate(step: int, stage: Stage) -> float:
     return stage.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """63 bits from (seed, step, rank); neighbouring steps share nothing."""
-    return random.Random(f"{seed}/{step}/{rank}").getrandbits(63)
-
-
 def train(
     engine: "Engine",
     stage: Stage,
@@ -87,12 +83,11 @@ def train(
     sums: dict[str, float] = {}
     summed, began = 0, time.monotonic()
     for step in range(start_step, stage.steps):
-        number = step_seed(seed, step, engine.rank)
-        torch.manual_seed(number)  # dropout and the like draw from the global generator
-        generator = torch.Generator(engine.device).manual_seed(number)
+        torch.manual_seed(seed_of(seed, step, engine.rank))  # dropout and the like draw from the global generator
+        noise = Noise(seed, step, range(stage.batch_size)[engine.rank :: engine.world])
         batch = to_device(stage.batch(step, engine.rank, engine.world), engine.device)
         with torch.autocast(engine.device.type, torch.bfloat16, enabled=engine.autocast):
-            losses = stage.losses(engine.module, batch, generator)
+            losses = stage.losses(engine.module, batch, noise)
         means = _means(engine, losses)
         if not all(math.isfinite(value) for value in means.values()):
             raise TrainingError(_not_finite(stage, step, engine, means))

@@ -30,6 +30,7 @@ from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_l
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
 from cryofound.training.checkpoints import load_weights
 from cryofound.training.molecules import molecule_batch, reference_density
+from cryofound.training.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Stage1:
         self.system_ids = training_ids(systems)
         self.systems = [systems[name] for name in self.system_ids]
         self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
+        self.batch_size = config.batch_size
         self.learning_rate, self.warmup_steps = config.learning_rate, config.warmup_steps
         self.weight_decay, self.gradient_clip = config.weight_decay, config.gradient_clip
         self.grid = self.systems[0].grid
@@ -79,9 +81,9 @@ class Stage1:
             torch.manual_seed(self.recipe.seed)
             return build_vae(self.recipe, len(self.systems))
 
-    def batch(self, step: int, rank: int, world: int) -> Stage1Batch:
-        """The maps of one rank at one step, a pure function of recipe seed, step, rank and world."""
-        rows = global_batch(len(self.shards), self.recipe.stage1.batch_size, step, self.recipe.seed)[rank::world]
+    def batch(self, step: int, part: int, parts: int) -> Stage1Batch:
+        """The maps [part::parts] of one step's batch, a pure function of recipe seed and arguments."""
+        rows = global_batch(len(self.shards), self.batch_size, step, self.recipe.seed)[part::parts]
         density = torch.empty(len(rows), *self.grid.shape_zyx)
         metas = []
         for target, row in zip(density, rows.tolist(), strict=True):
@@ -94,15 +96,16 @@ class Stage1:
             tuple(float(meta["resolution"]) for meta in metas),
         )
 
-    def losses(self, module: nn.Module, batch: Stage1Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Stage1Batch, noise: Noise) -> dict[str, Tensor]:
         """Terms of the loss, each a mean over the batch; `total` is what training minimises."""
         config = self.recipe.stage1
         device = next(module.parameters()).device
         molecule = self.molecules.rows(batch.system).to(device)
         density = batch.density.to(device)
         tokens = self.tokens.rows(batch.system).to(device)
+        code = noise.normal("code", (*tokens.mask.shape, self.recipe.model.latent_channels), device)
         displacement, mean, log_variance, residual = module(
-            density, self.reference[batch.system].to(device), molecule, tokens, generator
+            density, self.reference[batch.system].to(device), molecule, tokens, code
         )
         positions = molecule.reference_xyz + displacement
         fit = 1 - self._misfit(positions, molecule.amplitude, density, batch.resolution)

@@ -18,6 +18,7 @@ from cryofound.models.latent_grid import TokenGrid
 from cryofound.models.vae import VAE
 from cryofound.models.velocity import VelocityNetwork
 from cryofound.structure.atomic_model import RESIDUE_TYPES
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1
 
 
@@ -50,6 +51,7 @@ class Stage2:
         config = recipe.stage2
         self.recipe = recipe
         self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
+        self.batch_size = config.batch_size
         self.learning_rate, self.warmup_steps = config.learning_rate, config.warmup_steps
         self.weight_decay, self.gradient_clip = config.weight_decay, config.gradient_clip
         stage1 = Stage1(recipe, systems, shards)
@@ -71,12 +73,12 @@ class Stage2:
         network.latent_std.copy_(occupied.std(0).clamp_min(1e-3))
         return network
 
-    def batch(self, step: int, rank: int, world: int) -> Stage2Batch:
+    def batch(self, step: int, part: int, parts: int) -> Stage2Batch:
         """Conditions in turn from a random start, each with a code of its own system or of a relative, by weight.
 
         A relative's code beside this reference is what sampling asks for: with its own codes alone, the network learns
         which reference has which code, and says nothing sensible for a reference between or beyond them.
-        A pure function of recipe seed, step, rank and world.
+        The samples [part::parts] of the step's batch, a pure function of recipe seed and arguments.
         """
         settings, systems = self.recipe.stage2, len(self.molecules.system_index)
         random = np.random.default_rng([self.recipe.seed, step, 2])
@@ -86,7 +88,7 @@ class Stage2:
             relatives = self.relatives[system]
             lent = relatives and random.random() < settings.relatives
             rows.append(self._draw(random.choice(relatives) if lent else system, random))
-        chosen, system = torch.tensor(rows)[rank::world], torch.from_numpy(conditions)[rank::world]
+        chosen, system = torch.tensor(rows)[part::parts], torch.from_numpy(conditions)[part::parts]
         place = nearest_tokens(self.tokens.rows(self.latents.system[chosen]), self.tokens.rows(system))
         latent = self.latents.latent[chosen].gather(1, place[..., None].expand(-1, -1, self.latents.latent.shape[2]))
         return Stage2Batch(latent, system)
@@ -97,7 +99,7 @@ class Stage2:
         weight = self.latents.weight[rows].numpy().astype(np.float64)
         return int(random.choice(rows, p=weight / weight.sum()))
 
-    def losses(self, module: nn.Module, batch: Stage2Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Stage2Batch, noise: Noise) -> dict[str, Tensor]:
         """`total`: the mean squared error of the velocity, per whitened number of the code."""
         network = cast(VelocityNetwork, module)  # the loop trains what `module` gave it
         device = network.latent_mean.device
@@ -107,9 +109,9 @@ class Stage2:
         molecules = self.molecules.rows(unique).to(device)
         residues = network.condition(molecules)[inverse.to(device)]
         x_1 = network.whiten(batch.latent.to(device)) * tokens.mask[..., None]
-        x_0 = torch.randn(x_1.shape, generator=generator, device=device) * tokens.mask[..., None]
-        time = torch.rand(len(x_1), generator=generator, device=device)
-        dropped = torch.rand(len(x_1), generator=generator, device=device) < self.recipe.stage2.condition_dropout
+        x_0 = noise.normal("x_0", x_1.shape, device) * tokens.mask[..., None]
+        time = noise.uniform("time", len(x_1), device)
+        dropped = noise.uniform("dropped", len(x_1), device) < self.recipe.stage2.condition_dropout
         x_t, target = linear_path(x_0, x_1, time)
         predicted = network(x_t, time, tokens, residues, molecules.residue_mask[inverse.to(device)], dropped)
         error = (predicted - target).square().mean(-1) * tokens.mask

@@ -5,6 +5,8 @@ import time
 import torch
 from torch import Tensor, nn
 
+from cryofound.training.noise import Noise
+
 
 class ToyStage:
     """Fits 6^3 maps. `seconds_per_step` makes room for a kill; a `learning_rate` of 1e30 ends in infinity."""
@@ -27,15 +29,14 @@ class ToyStage:
                 nn.Conv3d(1, 8, 3, padding=1), nn.GELU(), nn.Dropout(0.1), nn.Conv3d(8, 1, 3, padding=1)
             )
 
-    def batch(self, step: int, rank: int, world: int) -> Tensor:
+    def batch(self, step: int, part: int, parts: int) -> Tensor:
         time.sleep(self.seconds_per_step)
         whole = torch.randn(self.batch_size, 1, 6, 6, 6, generator=torch.Generator().manual_seed(step))
-        return whole[rank::world]
+        return whole[part::parts]
 
-    def losses(self, module: nn.Module, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        noise = torch.randn(batch.shape, generator=generator, device=batch.device)
+    def losses(self, module: nn.Module, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
         target = nn.functional.avg_pool3d(batch, 3, stride=1, padding=1)
-        misfit = (module(batch + 0.1 * noise) - target).square().mean()
+        misfit = (module(batch + 0.1 * noise.normal("blur", batch.shape, batch.device)) - target).square().mean()
         size = sum(weight.square().sum() for weight in module.parameters())
         assert isinstance(size, Tensor)
         return {"total": misfit + 1e-4 * size, "misfit": misfit}

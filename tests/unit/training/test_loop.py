@@ -13,7 +13,8 @@ from cryofound.config import EngineConfig
 from cryofound.errors import TrainingError
 from cryofound.training import checkpoints
 from cryofound.training.engine import Engine
-from cryofound.training.loop import Progress, Stage, learning_rate, step_seed, train
+from cryofound.training.loop import Progress, Stage, learning_rate, train
+from cryofound.training.noise import Noise
 from tests.jobs.toy_stage import ToyStage
 
 
@@ -51,10 +52,10 @@ class StopsAt(ToyStage):
 
     death = 37
 
-    def batch(self, step: int, rank: int, world: int) -> Tensor:
+    def batch(self, step: int, part: int, parts: int) -> Tensor:
         if step == self.death:
             raise Interrupted
-        return super().batch(step, rank, world)
+        return super().batch(step, part, parts)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2])
@@ -92,19 +93,13 @@ def test_learning_rate_warms_up_linearly_then_follows_a_cosine_to_zero() -> None
     assert learning_rate(105, stage) == pytest.approx(0.0)
 
 
-def test_step_seeds_differ_in_every_argument() -> None:
-    seeds = {step_seed(seed, step, rank) for seed in range(10) for step in range(50) for rank in range(4)}
-    assert len(seeds) == 10 * 50 * 4
-    assert step_seed(1, 2, 3) == step_seed(1, 2, 3)
-
-
 class QuietStage(ToyStage):
     """A toy stage without randomness of its own, so that ranks share one global batch exactly."""
 
     def module(self) -> nn.Module:
         return super().module().eval()
 
-    def losses(self, module: nn.Module, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
         target = nn.functional.avg_pool3d(batch, 3, stride=1, padding=1)
         return {"total": (module.eval()(batch) - target).square().mean()}
 

@@ -9,6 +9,7 @@ import torch
 from benchmarks.live_tensors import LiveTensors
 from benchmarks.stage1_cost import Case, stage1_of
 from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1, Stage1Batch
 
 
@@ -21,7 +22,7 @@ def test_maps_of_different_resolution_count_as_each_alone(shared_data: Path, tmp
 
     def misfit(rows: list[int]) -> float:
         batch = Stage1Batch(maps[rows], system[rows], tuple(resolution[row] for row in rows))
-        return stage.losses(stage.module(), batch, torch.Generator().manual_seed(0))["misfit"].item()
+        return stage.losses(stage.module(), batch, Noise(0, 0))["misfit"].item()
 
     alone = [misfit([row]) for row in range(3)]
     assert alone[1] != pytest.approx(alone[0], rel=0.05)
@@ -38,7 +39,7 @@ def test_memory_grows_with_atoms_and_voxels(shared_data: Path, tmp_path: Path):
         with LiveTensors() as live:
             stage = stage1_of(case, shared_data, folder)
             batch = stage.batch(0, 0, 1)
-            stage.losses(stage.module(), batch, torch.Generator().manual_seed(0))["total"].backward()
+            stage.losses(stage.module(), batch, Noise(0, 0))["total"].backward()
         peaks.append(live.peak)
     assert peaks[1] < 4.2 * peaks[0]
 
@@ -66,7 +67,7 @@ def test_a_diverged_network_gives_a_loss_that_is_not_finite(shared_data: Path, t
     module = stage.module()
     with torch.no_grad():
         next(module.parameters()).fill_(torch.inf)
-    losses = stage.losses(module, stage.batch(0, 0, 1), torch.Generator().manual_seed(0))
+    losses = stage.losses(module, stage.batch(0, 0, 1), Noise(0, 0))
     assert not torch.isfinite(losses["total"])
 
 
@@ -83,6 +84,6 @@ def test_a_step_on_cuda_has_the_losses_of_the_cpu(shared_data: Path, tmp_path: P
     batch, losses = stage.batch(0, 0, 1), {}
     for device in ("cpu", "cuda"):
         module = stage.module().eval().to(device)
-        losses[device] = stage.losses(module, batch, torch.Generator(device).manual_seed(0))
+        losses[device] = stage.losses(module, batch, Noise(0, 0))
     for name in ("misfit", "bond", "peptide", "residue", "stereochemistry"):
         assert losses["cuda"][name].item() == pytest.approx(losses["cpu"][name].item(), rel=0.2), name

@@ -18,6 +18,7 @@ from cryofound.physics.density import render_gaussian
 from cryofound.sampling.zero_shot import FlowModel, sample_system
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
 from cryofound.training.molecules import molecule_batch
+from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1, gaussian_kl
 from cryofound.training.stage2 import LatentSet, Stage2, nearest_tokens, with_interpolations
 
@@ -103,7 +104,7 @@ def fit(stage, module: torch.nn.Module) -> list[float]:
     totals = []
     for step in range(stage.steps):
         optimizer.param_groups[0]["lr"] = stage.learning_rate * (1 - step / stage.steps)
-        losses = stage.losses(module, stage.batch(step, 0, 1), torch.Generator().manual_seed(step))
+        losses = stage.losses(module, stage.batch(step, 0, 1), Noise(0, step))
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
@@ -126,7 +127,7 @@ def trained(hinge) -> FlowModel:
 def test_an_untrained_vae_leaves_the_reference_where_it_is(hinge):
     systems, shards = hinge
     stage = Stage1(RECIPE, systems, shards)
-    losses = stage.losses(stage.module(), stage.batch(0, 0, 1), torch.Generator().manual_seed(0))
+    losses = stage.losses(stage.module(), stage.batch(0, 0, 1), Noise(0, 0))
     maps = torch.stack([torch.from_numpy(shards.sample(row)[0]) for row in range(2)])
     static = ncc(stage.reference.expand(2, -1, -1, -1), maps).mean()
     assert losses["ncc"].item() == pytest.approx(static.item(), abs=1e-6)
