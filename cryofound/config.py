@@ -75,6 +75,9 @@ class ModelConfig(Section):
     token_width: int = 64
     atom_field_width: int = 128
     system_residual_width: int = 16
+    embedding_width: int = Field(
+        default=0, ge=0, description="of a predictor's residue embeddings (Boltz-2: 384); 0: the networks see none"
+    )
     occupancy_reach: float = Field(default=7.0, description="angstrom from a latent voxel's cell to the nearest atom")
 
 

@@ -61,7 +61,10 @@ def read_system(folder: Path) -> System:
     truth_mask = read_array(group, TRUTH_MASK)
     truth_xyz = np.where(truth_mask[..., None], read_array(group, TRUTH_XYZ), outline.reference.positions_xyz)
     shared = {field.name: getattr(outline, field.name) for field in fields(Outline)}
-    return System(**shared, truth_xyz=truth_xyz, truth_mask=truth_mask)
+    confidence, embedding = (
+        read_array(group, name) if name in group else None for name in ("prediction/confidence", "prediction/embedding")
+    )
+    return System(**shared, truth_xyz=truth_xyz, truth_mask=truth_mask, confidence=confidence, embedding=embedding)
 
 
 def read_density(folder: Path, row: int) -> np.ndarray:

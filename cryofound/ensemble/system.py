@@ -42,6 +42,8 @@ class System:
 
     The fields of `Outline`, and truth_xyz (state, atom, 3) float32 angstrom: true atoms of each state where they are
     known, for evaluation only; truth_mask (state, atom) bool says where. Elsewhere the truth is the reference's.
+    Of a predicted reference also confidence (residue,) float32, pLDDT from 0 to 1, and the embedding (residue, width)
+    float32 where its predictor wrote one.
     """
 
     system_id: str
@@ -53,6 +55,8 @@ class System:
     truth_xyz: np.ndarray
     truth_mask: np.ndarray
     grid: Grid
+    confidence: np.ndarray | None = None
+    embedding: np.ndarray | None = None
 
     @property
     def outline(self) -> Outline:

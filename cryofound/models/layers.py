@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cryofound.models.molecule import BLOSUM_FEATURES, GEOMETRY_FEATURES, MoleculeBatch
+
 
 class FourierFeatures(nn.Module):
     """Sines and cosines of each coordinate at geometric wavelengths: (..., n) -> (..., n * 2 * bands).
@@ -105,22 +107,40 @@ def _gathered(tokens: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tenso
 
 
 class SequenceEncoder(nn.Module):
-    """Residue tokens from residue type and place in the family.
+    """Residue tokens from what a residue is and how the reference is shaped around it.
 
-    family_position is in residues of the family's anchor, so homologous residues of relatives get like tokens.
+    What it is: type (a learned embedding, and BLOSUM62 for those not met at this place), place in the family (in
+    residues of its anchor, so homologous residues of relatives get like tokens) and a predictor's embedding of
+    `embedding_width` numbers, or a learned token where there is none; 0 is a network that sees no embeddings.
     """
 
-    def __init__(self, width: int, residue_types: int, depth: int = 2):
+    def __init__(self, width: int, residue_types: int, embedding_width: int = 0, depth: int = 2):
         super().__init__()
         self.residue_type = nn.Embedding(residue_types, width)
+        self.blosum = nn.Linear(BLOSUM_FEATURES, width, bias=False)
         self.position = nn.Sequential(FourierFeatures(8.0, 2048.0, 12), nn.Linear(24, width))
+        self.embedding = None
+        if embedding_width:
+            # predictors' embeddings come at any scale
+            self.embedding = nn.Sequential(nn.LayerNorm(embedding_width), nn.Linear(embedding_width, width))
+            self.no_embedding = nn.Parameter(torch.zeros(width))
+        self.geometry = nn.Linear(GEOMETRY_FEATURES, width)
+        self.no_identity, self.no_geometry = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
         self.convolutions = nn.ModuleList([nn.Conv1d(width, width, 5, padding=2) for _ in range(depth)])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(depth)])
 
-    def forward(self, residue_type: Tensor, family_position: Tensor, residue_mask: Tensor) -> Tensor:
-        """residue_type, family_position, residue_mask (batch, residue) -> (batch, residue, width), padding zero."""
-        mask = residue_mask[..., None].float()
-        tokens = (self.residue_type(residue_type) + self.position(family_position[..., None])) * mask
+    def forward(self, molecule: MoleculeBatch) -> Tensor:
+        """(batch, residue, width), padding zero."""
+        mask = molecule.residue_mask[..., None].to(molecule.residue_geometry.dtype)
+        identity = self.residue_type(molecule.residue_type) + self.blosum(molecule.blosum)
+        identity = identity + self.position(molecule.family_position[..., None])
+        if self.embedding is not None:
+            embedded = self.embedding(molecule.embedding)
+            identity = identity + torch.where(molecule.embedding_mask[..., None], embedded, self.no_embedding)
+        geometry = self.geometry(molecule.residue_geometry)
+        identity = torch.where(molecule.hide_identity[:, None, None], self.no_identity, identity)
+        geometry = torch.where(molecule.hide_geometry[:, None, None], self.no_geometry, geometry)
+        tokens = (identity + geometry) * mask
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             update = convolution(norm(tokens).mul(mask).movedim(1, 2)).movedim(1, 2)
             tokens = (tokens + F.gelu(update)) * mask

@@ -1,9 +1,12 @@
 """What the networks see of a molecule: padded tensors of its reference, batch first."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+BLOSUM_FEATURES = 20
+GEOMETRY_FEATURES = 12  # training/residue_features.py says which
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,10 @@ class MoleculeBatch:
     atom) index into ATOM_NAMES; residue_index (batch, atom) row of the residue arrays; residue_type (batch, residue)
     index into RESIDUE_TYPES; residue_xyz (batch, residue, 3) CA in angstrom; family_position (batch, residue) place in
     the family anchor's sequence; residue_mask (batch, residue) bool; system_index (batch,) row of the residual table,
-    -1 for a system without one.
+    -1 for a system without one; blosum (batch, residue, BLOSUM_FEATURES); residue_geometry (batch, residue,
+    GEOMETRY_FEATURES), the same for a reference turned or moved; embedding (batch, residue, width) of a predictor,
+    zero where embedding_mask (batch, residue) bool says that there is none; hide_identity and hide_geometry (batch,)
+    bool, see `hiding`.
     """
 
     reference_xyz: Tensor
@@ -26,6 +32,12 @@ class MoleculeBatch:
     family_position: Tensor
     residue_mask: Tensor
     system_index: Tensor
+    blosum: Tensor
+    residue_geometry: Tensor
+    embedding: Tensor
+    embedding_mask: Tensor
+    hide_identity: Tensor
+    hide_geometry: Tensor
 
     @property
     def atom_mask(self) -> Tensor:
@@ -35,6 +47,14 @@ class MoleculeBatch:
     def rows(self, index: Tensor) -> "MoleculeBatch":
         """The molecules at `index` (n,), repeats allowed."""
         return MoleculeBatch(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def hiding(self, identity: Tensor, geometry: Tensor) -> "MoleculeBatch":
+        """The same molecules, of some of which residue tokens say less; identity, geometry (batch,) bool.
+
+        Identity is residue type, BLOSUM62, place in the family and embedding; geometry is `residue_geometry`. Positions
+        stay, and so does `system_index`.
+        """
+        return replace(self, hide_identity=identity, hide_geometry=geometry)
 
     def to(self, device: torch.device | str) -> "MoleculeBatch":
         """The same molecules on another device."""

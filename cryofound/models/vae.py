@@ -44,7 +44,7 @@ class Decoder(nn.Module):
         super().__init__()
         width, features, vector = model.decoder_width, model.feature_channels, model.system_residual_width
         self.voxel_size = grid.voxel_size
-        self.residue_tokens = SequenceEncoder(model.token_width, residue_types)
+        self.residue_tokens = SequenceEncoder(model.token_width, residue_types, model.embedding_width)
         self.system_vector = nn.Linear(model.token_width, vector)
         self.stem = nn.Linear(model.latent_channels, width)
         self.blocks = nn.ModuleList([TokenConvNeXt(width, vector) for _ in range(model.decoder_depth)])
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
         """latent (batch, token, C), residual (batch, vector) -> displacement (batch, atom, 3) angstrom."""
-        residues = self.residue_tokens(molecule.residue_type, molecule.family_position, molecule.residue_mask)
+        residues = self.residue_tokens(molecule)
         present = molecule.residue_mask[..., None].float()
         condition = self.system_vector((residues * present).sum(1) / present.sum(1)) + residual
         children = self.child_features(latent, condition, tokens)

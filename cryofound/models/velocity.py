@@ -19,11 +19,11 @@ class VelocityNetwork(nn.Module):
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, channels: int, width: int, depth: int, heads: int, residue_types: int):
+    def __init__(self, channels: int, width: int, depth: int, heads: int, residue_types: int, embedding_width: int = 0):
         super().__init__()
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
-        self.sequence = SequenceEncoder(width, residue_types)
+        self.sequence = SequenceEncoder(width, residue_types, embedding_width)
         self.place = nn.Sequential(FourierFeatures(8.0, 256.0, 8), nn.Linear(48, width))
         self.null = nn.Parameter(torch.zeros(width))
         self.time = nn.Sequential(
@@ -45,9 +45,8 @@ class VelocityNetwork(nn.Module):
         return latent * self.latent_std + self.latent_mean
 
     def condition(self, molecule: MoleculeBatch) -> Tensor:
-        """Residue tokens (batch, residue, width): type, place in the family, and where the reference has the CA."""
-        tokens = self.sequence(molecule.residue_type, molecule.family_position, molecule.residue_mask)
-        return tokens + self.place(molecule.residue_xyz)
+        """Residue tokens (batch, residue, width): what `SequenceEncoder` says, and where the reference has the CA."""
+        return self.sequence(molecule) + self.place(molecule.residue_xyz)
 
     def forward(
         self, x_t: Tensor, time: Tensor, tokens: TokenGrid, residues: Tensor, residue_mask: Tensor, dropped: Tensor

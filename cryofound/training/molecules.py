@@ -7,25 +7,31 @@ import torch
 from torch import Tensor
 
 from cryofound.ensemble.system import System
+from cryofound.errors import RecipeError
 from cryofound.models.molecule import MoleculeBatch
 from cryofound.physics.density import render_gaussian
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS
+from cryofound.training.residue_features import blosum62, residue_geometry
 
 _NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype=np.float32)
 
 
-def molecule_batch(systems: Sequence[System], system_index: Sequence[int]) -> MoleculeBatch:
-    """Pad the references of several systems into one batch; system_index (batch,) their residual rows (-1: none)."""
+def molecule_batch(systems: Sequence[System], system_index: Sequence[int], embedding_width: int = 0) -> MoleculeBatch:
+    """Pad the references of several systems into one batch; system_index (batch,) their residual rows (-1: none).
+
+    Embeddings are left out if embedding_width is 0; raises RecipeError for a system that has them in another width.
+    """
     models = [system.reference for system in systems]
     atoms = max(model.n_atoms for model in models)
     residues = max(model.n_residues for model in models)
 
-    def padded(rows: list[np.ndarray], length: int) -> Tensor:
+    def padded(rows: Sequence[np.ndarray], length: int) -> Tensor:
         out = np.zeros((len(rows), length, *rows[0].shape[1:]), dtype=rows[0].dtype)
         for target, row in zip(out, rows, strict=True):
             target[: len(row)] = row
         return torch.from_numpy(out)
 
+    embedding, has_embedding = zip(*(_embedding(system, embedding_width) for system in systems), strict=True)
     return MoleculeBatch(
         reference_xyz=padded([model.positions_xyz.astype(np.float32) for model in models], atoms),
         amplitude=padded([_NUMBER_OF_ELEMENT[model.element] for model in models], atoms),
@@ -36,6 +42,12 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int]) -> Mo
         family_position=padded([system.family_position.astype(np.float32) for system in systems], residues),
         residue_mask=padded([np.ones(model.n_residues, dtype=bool) for model in models], residues),
         system_index=torch.tensor(list(system_index)),
+        blosum=padded([blosum62(model.residue_type) for model in models], residues),
+        residue_geometry=padded([residue_geometry(each.reference, each.confidence) for each in systems], residues),
+        embedding=padded(embedding, residues),
+        embedding_mask=padded(has_embedding, residues),
+        hide_identity=torch.zeros(len(models), dtype=torch.bool),
+        hide_geometry=torch.zeros(len(models), dtype=torch.bool),
     )
 
 
@@ -48,3 +60,16 @@ def reference_density(molecule: MoleculeBatch, systems: Sequence[System], resolu
         for row, (system, resolution) in enumerate(zip(systems, resolutions, strict=True))
     ]
     return torch.cat(rows)
+
+
+def _embedding(system: System, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(residue, width) float32 and (residue,) bool: where there is one."""
+    count, embedding = system.reference.n_residues, system.embedding
+    if width == 0 or embedding is None:
+        return np.zeros((count, width), dtype=np.float32), np.zeros(count, dtype=bool)
+    if embedding.shape[1] != width:
+        raise RecipeError(
+            f"{system.system_id}: its embedding has width {embedding.shape[1]}, model.embedding_width is {width}; "
+            "set it to the embedding's, or to 0 to leave embeddings out"
+        )
+    return embedding.astype(np.float32), np.ones(count, dtype=bool)

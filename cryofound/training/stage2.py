@@ -125,7 +125,10 @@ class Stage2:
 def build_velocity(recipe: Recipe) -> VelocityNetwork:
     """The velocity network of a recipe."""
     config = recipe.stage2
-    return VelocityNetwork(recipe.model.latent_channels, config.width, config.depth, config.heads, len(RESIDUE_TYPES))
+    model = recipe.model
+    return VelocityNetwork(
+        model.latent_channels, config.width, config.depth, config.heads, len(RESIDUE_TYPES), model.embedding_width
+    )
 
 
 @torch.no_grad()

@@ -126,6 +126,9 @@ def test_masks_predictions_and_notes_are_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(kept, mask, atol=0.5 / 255 + 1e-6)
     assert not none.any()
     np.testing.assert_array_equal(read_prediction(folder)["confidence"], confidence, strict=True)
+    system = read_system(folder)
+    assert system.embedding is None
+    np.testing.assert_array_equal(system.confidence, confidence, strict=True)
     told = read_provenance(folder)
     assert told["sha256"] == {"a:b": "1", "c:d": "2"}
     assert told["states"] == {"s0": {"preprocessing": [{"kind": "dust"}]}}

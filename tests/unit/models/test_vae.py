@@ -25,7 +25,10 @@ GRID = GridConfig(box_size=32, voxel_size=3.0)
 
 
 def molecules(dtype: torch.dtype) -> MoleculeBatch:
-    """Three proteins of different size, the smallest of them beyond the outermost points of the feature grid."""
+    """Three proteins of different size, the smallest of them beyond the outermost points of the feature grid.
+
+    One hides what it is, another its geometry.
+    """
     systems = []
     for row, residues in enumerate((40, 90, 64)):
         model = made_protein(residues, seed=row)
@@ -41,9 +44,8 @@ def molecules(dtype: torch.dtype) -> MoleculeBatch:
             )
         )  # fmt: skip
     batch = molecule_batch(systems, range(3))
-    floats = ("reference_xyz", "amplitude", "residue_xyz", "family_position")
-    fields = {name: value.to(dtype) if name in floats else value for name, value in vars(batch).items()}
-    return MoleculeBatch(**fields)
+    fields = {name: value.to(dtype) if value.is_floating_point() else value for name, value in vars(batch).items()}
+    return MoleculeBatch(**fields).hiding(torch.tensor([False, True, False]), torch.tensor([False, False, True]))
 
 
 def network(dtype: torch.dtype) -> VAE:
@@ -77,7 +79,7 @@ def dense_block(block: TokenConvNeXt, grid: Tensor, occupied: Tensor, condition:
 
 def dense_decode(decoder: Decoder, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid):
     """The decoder on the whole box: dense blocks, a transposed convolution with kernel 2 and stride 2, grid_sample."""
-    residues = decoder.residue_tokens(molecule.residue_type, molecule.family_position, molecule.residue_mask)
+    residues = decoder.residue_tokens(molecule)
     count = molecule.residue_mask.sum(1, keepdim=True)
     condition = decoder.system_vector((residues * molecule.residue_mask[..., None]).sum(1) / count) + residual
     occupied = dense(tokens, torch.ones_like(latent[..., :1]))
