@@ -15,10 +15,11 @@ from pathlib import Path
 from cryofound import errors
 from cryofound.catalog.locking import locked
 from cryofound.ensemble.splits import SUBSETS, shard_contents
-from cryofound.ensemble.store import SHARDS, STORE, STORE_SCHEMA, SYSTEMS, system_folder
-from cryofound.ensemble.writing import is_written, shard_starts, states_per_shard
+from cryofound.ensemble.store import SHARDS, STORE, STORE_SCHEMA, SYSTEMS, open_system, read_grid, system_folder
+from cryofound.ensemble.writing import is_written, partial_folder, shard_starts, states_per_shard
 from cryofound.errors import CryoFoundError, StoreError
 from cryofound.manifest import NAME, PARTIAL, is_finished, listed_file, write_manifest
+from cryofound.maps.density_map import Grid
 from data_pipeline import tasks
 from data_pipeline.plan import Plan, found
 from data_pipeline.tasks import Row, Target, Task
@@ -45,7 +46,7 @@ def ingest(plan: Plan, stream: Stream, *, strict: bool = False, report: Report =
         if found(plan):
             return store
         print(f"step={STORE} digest={plan.identity} systems={len(plan.systems)} states={plan.states}", flush=True)
-        target = Target(store.with_name(store.name + PARTIAL), plan.grid, plan.cache)
+        target = Target(store.with_name(store.name + PARTIAL), plan.grids, plan.cache)
         (target.store / SYSTEMS).mkdir(parents=True, exist_ok=True)
         _run(plan, _Work(target, stream, strict, report))
     return store
@@ -102,10 +103,11 @@ def _run(plan: Plan, work: _Work) -> None:
     for name in filter(work.is_open, names):
         work.refuse(name, StoreError(f"{name}: a task of it died, Ray's log says why; run again"))
     work.raise_first()
+    grids = {name: _grid(plan, system_folder(store, name)) for name in names}
     shards = [
         [{"subset": subset, "number": number, "samples": [f"{name}/{row}" for name, row in samples]}]
         for subset in SUBSETS
-        for number, samples in enumerate(shard_contents(plan.samples(subset), plan.grid, plan.shards))
+        for number, samples in enumerate(shard_contents(plan.samples(subset), grids, plan.shards))
     ]
     files = {}
     for row in work.run("shards", shards, tasks.shard):
@@ -116,7 +118,8 @@ def _run(plan: Plan, work: _Work) -> None:
     files |= {f"{SYSTEMS}/{name}/{NAME}": listed_file(system_folder(store, name) / NAME) for name in names}
     _sweep(store, names, set(files))
     facts = {"digest": plan.identity, "schema": STORE_SCHEMA, "states": plan.states, "systems": names}
-    grid = {"box_size": plan.grid.shape_zyx[0], "voxel_size": plan.grid.voxel_size}
+    sizes = sorted({grid.shape_zyx[0] for grid in grids.values()})
+    grid = {"box_size": sizes[0] if len(sizes) == 1 else sizes, "voxel_size": plan.grids[0].voxel_size}
     write_manifest(
         store, files=dict(sorted(files.items())), kind=STORE, **facts, grid=grid, shards=plan.shards.model_dump()
     )
@@ -127,12 +130,20 @@ def _run(plan: Plan, work: _Work) -> None:
 
 def _unwritten(plan: Plan, work: _Work) -> Iterator[list[Row]]:
     """The rows of every Zarr shard that is not written, one row per state."""
-    size = states_per_shard(plan.grid)
     for name in filter(work.is_open, plan.systems):
         folder, states = system_folder(work.target.store, name), len(plan.systems[name].entry.states)
-        for first in shard_starts(states, plan.grid):
+        if not partial_folder(folder).is_dir():  # the task that begins it died
+            continue
+        grid = _grid(plan, partial_folder(folder))
+        size = states_per_shard(grid)
+        for first in shard_starts(states, grid):
             if not is_written(folder, first):
                 yield [{"system_id": name, "state": row} for row in range(first, min(first + size, states))]
+
+
+def _grid(plan: Plan, folder: Path) -> Grid:
+    """The grid of the system whose group is `folder`: the recipe's only one, or what `begin` has chosen."""
+    return plan.grids[0] if len(plan.grids) == 1 else read_grid(open_system(folder))
 
 
 def _sweep(store: Path, systems: Sequence[str], files: set[str]) -> None:

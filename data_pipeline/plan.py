@@ -34,10 +34,10 @@ class SystemPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All systems of a recipe by id, sorted, and what the store of them is called."""
+    """All systems of a recipe by id, sorted, the grids they may have, smallest first, and what the store is called."""
 
     systems: Mapping[str, SystemPlan]
-    grid: Grid
+    grids: tuple[Grid, ...]
     shards: ShardsConfig
     identity: str
     store: Path
@@ -85,8 +85,8 @@ def make_plan(recipe: Recipe, home: Path) -> Plan:
         identity = digest(*parts, str(error or ""))
         systems[entry.system_id] = SystemPlan(entry, anchor, chosen[entry.system_id], files, identity, error)
     identity = digest(STORE_SCHEMA, recipe.shards, {name: system.identity for name, system in systems.items()})
-    grid = Grid.centred(recipe.grid.box_size, recipe.grid.voxel_size)
-    return Plan(systems, grid, recipe.shards, identity, Path(home) / f"{STORE}-{identity}", cache)
+    grids = tuple(Grid.centred(size, recipe.grid.voxel_size) for size in recipe.grid.box_sizes)
+    return Plan(systems, grids, recipe.shards, identity, Path(home) / f"{STORE}-{identity}", cache)
 
 
 def _checksums(entries: Sequence[CatalogEntry], cache: Path) -> dict[str, tuple[dict[str, str], CryoFoundError | None]]:

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from cryofound.catalog.entry import CatalogEntry, MapState, NormalModeState, Simulation, StateEntry
+from cryofound.catalog.entry import (
+    CatalogEntry,
+    MapState,
+    NormalModeState,
+    Simulation,
+    StateEntry,
+    StructureState,
+    TrajectoryState,
+)
 from cryofound.catalog.loading import load_reference, load_state, source_file
 from cryofound.ensemble.system import Outline, State, StateArrays, System
 from cryofound.errors import CryoFoundError
@@ -101,6 +109,19 @@ def outline_of(entry: CatalogEntry, split: str, placement: Placement, grid: Grid
         ),
         grid=grid,
     )
+
+
+def true_state(
+    entry: CatalogEntry, state: StructureState | TrajectoryState | NormalModeState, placed: PlacedReference, cache: Path
+) -> tuple[AtomicModel, np.ndarray, np.ndarray]:
+    """A state given by atoms: all of them in the canonical frame, and those of the reference as `place_state` does."""
+    atoms = load_state(entry, state, placed.own, cache)
+    assert atoms is not None  # every state that is no map has atoms
+    if not isinstance(state, NormalModeState):
+        return place_state(atoms, placed.placement)
+    # Already in the reference's frame, and a mode leaves no part in place to superpose by.
+    there = placed.placement.reference.moved(placed.placement.transform.apply(atoms.positions_xyz))
+    return there, there.positions_xyz, np.ones(placed.own.n_atoms, dtype=bool)
 
 
 def build_state(entry: CatalogEntry, state: StateEntry, placed: PlacedReference, grid: Grid, cache: Path) -> BuiltState:
@@ -219,17 +240,13 @@ def _measured_state(
 
 
 def _simulated_state(
-    entry: CatalogEntry, state: StateEntry, placed: PlacedReference, grid: Grid, cache: Path
+    entry: CatalogEntry,
+    state: StructureState | TrajectoryState | NormalModeState,
+    placed: PlacedReference,
+    grid: Grid,
+    cache: Path,
 ) -> StateArrays:
-    own, placement = placed.own, placed.placement
-    atoms = load_state(entry, state, own, cache)
-    assert atoms is not None  # every state that is no map has atoms
-    if isinstance(state, NormalModeState):
-        # Already in the reference's frame, and a mode leaves no part in place to superpose by.
-        there = placement.reference.moved(placement.transform.apply(atoms.positions_xyz))
-        truth, known = there.positions_xyz, np.ones(own.n_atoms, dtype=bool)
-    else:
-        there, truth, known = place_state(atoms, placement)
+    there, truth, known = true_state(entry, state, placed, cache)
     check_inside(there.positions_xyz, grid, f"state {state.state_id}")
     density = simulate_map(there, grid, entry.simulation, f"{entry.system_id} {state.state_id}")
     return StateArrays(density, truth, known)

@@ -32,6 +32,7 @@ from cryofound.manifest import file_sha256, is_finished, listed_file
 from cryofound.maps.density_map import Grid
 from cryofound.maps.rigid_transform import RigidTransform
 from cryofound.reference.canonical import Placement
+from data_pipeline.boxes import smallest_grid
 from data_pipeline.inputs import file_label, state_files
 from data_pipeline.plan import SystemPlan
 from data_pipeline.references import prediction_of
@@ -43,10 +44,10 @@ Task = Callable[[Sequence[Row], "Target"], list[Row]]
 
 @dataclass(frozen=True)
 class Target:
-    """The store in the making, its grid, and where sources are kept."""
+    """The store in the making, the grids that its systems may have, smallest first, and where sources are kept."""
 
     store: Path
-    grid: Grid
+    grids: tuple[Grid, ...]
     cache: Path
 
 
@@ -108,7 +109,8 @@ def _begin(row: Row, target: Target) -> None:
     if is_finished(folder) or partial_folder(folder).is_dir() or adopt_system(folder, row["identity"]):
         return
     entry, anchor = (CatalogEntry.model_validate_json(row[name]) for name in ("entry", "anchor"))
-    placed = place(entry, anchor, target.grid, target.cache)
+    placed = place(entry, anchor, target.grids[-1], target.cache)
+    grid = smallest_grid(entry, placed, target.grids, target.cache)
     with named(entry):
         predicted, origin = prediction_of(entry, placed.own, target.cache)
     files: dict[str, str] = json.loads(row["files"])
@@ -136,17 +138,17 @@ def _begin(row: Row, target: Target) -> None:
     }
     split = "train" if row["subset"] == "train" else "held_out"
     masked = entry.mask is not None or any(getattr(state, "mask", None) for state in entry.states)
-    begin_system(folder, outline_of(entry, split, placed.placement, target.grid), provenance, arrays, masked=masked)
+    begin_system(folder, outline_of(entry, split, placed.placement, grid), provenance, arrays, masked=masked)
 
 
 def _write(folder: Path, numbers: Sequence[int], target: Target) -> None:
     if is_finished(folder) or is_written(folder, numbers[0]):
         return
-    entry, placed, known = _begun(folder)
+    entry, placed, grid, known = _begun(folder)
     arrays, notes = [], []
     for number in numbers:
         state = entry.states[number]
-        built = build_state(entry, state, placed, target.grid, target.cache)
+        built = build_state(entry, state, placed, grid, target.cache)
         arrays.append(built.arrays)
         files = {file_label(*each): each for each in state_files(entry, state)}
         read = {
@@ -175,8 +177,8 @@ def _shard(row: Row, target: Target, files: dict[str, Any]) -> None:
         files[each.relative_to(target.store).as_posix()] = listed_file(each)
 
 
-def _begun(folder: Path) -> tuple[CatalogEntry, PlacedReference, dict[str, str]]:
-    """Entry, placed reference and known checksums of a system that `begin` has made."""
+def _begun(folder: Path) -> tuple[CatalogEntry, PlacedReference, Grid, dict[str, str]]:
+    """Entry, placed reference, grid and known checksums of a system that `begin` has made."""
     group = open_system(partial_folder(folder))
     outline = read_outline(group)
     told: dict[str, Any] = group.attrs["provenance"]  # type: ignore[assignment]  # zarr calls attributes JSON
@@ -185,7 +187,7 @@ def _begun(folder: Path) -> tuple[CatalogEntry, PlacedReference, dict[str, str]]
     placement = Placement(outline.reference, transform, outline.family_position, core)
     own = outline.reference.moved(read_array(group, "placement/own_xyz"))
     entry = CatalogEntry.model_validate(told["entry"])
-    return entry, PlacedReference(own, placement, told.get("registration", {})), told["sha256"]
+    return entry, PlacedReference(own, placement, told.get("registration", {})), outline.grid, told["sha256"]
 
 
 def _sample(

@@ -36,18 +36,22 @@ def list_stores(given: argparse.Namespace) -> None:
     for store in stores:
         told = read_manifest(store, check=False) if is_finished(store) else {}
         finished = [path for path in (store / SYSTEMS).glob("*") if is_finished(path)]
-        grid = told.get("grid")
         size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
         table.add_row(
             store.name,
             "finished" if told else "unfinished",
             str(len(finished)),
             str(told.get("states", "")),
-            f"{grid['box_size']} voxels of {grid['voxel_size']} A" if grid else "",
+            _grid_text(told["grid"]) if "grid" in told else "",
             f"{size / 2**20:.1f}",
         )
     Console(width=WIDTH, highlight=False).print(table)
     print(f"home={given.home} stores={len(stores)}")
+
+
+def _grid_text(grid: dict[str, Any]) -> str:
+    sizes = grid["box_size"] if isinstance(grid["box_size"], list) else [grid["box_size"]]
+    return f"{', '.join(map(str, sizes))} voxels of {grid['voxel_size']} A"
 
 
 def check_stores(given: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Which systems training may see, and which sample goes into which tar file: functions of names and seeds alone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -37,19 +37,32 @@ def state_subset(system: Subset, state: Literal["train", "validation"]) -> Subse
     return state if system == "train" else system
 
 
-def shard_contents(samples: Sequence[tuple[str, int]], grid: Grid, config: ShardsConfig) -> list[list[tuple[str, int]]]:
-    """Samples (system_id, state) of each tar file of a subset, shuffled by the seed over all systems."""
+def shard_contents(
+    samples: Sequence[tuple[str, int]], grids: Mapping[str, Grid], config: ShardsConfig
+) -> list[list[tuple[str, int]]]:
+    """Samples (system_id, state) of each tar file of a subset, shuffled by the seed over all systems.
+
+    `grids` by system_id; a file takes samples until the next would make it too large.
+    """
     order = np.random.default_rng(config.seed).permutation(len(samples))
     ordered = sorted(samples)
     shuffled = [ordered[row] for row in order.tolist()]
-    size = samples_per_shard(grid, config)
-    return [shuffled[first : first + size] for first in range(0, len(shuffled), size)]
+    files: list[list[tuple[str, int]]] = []
+    left = 0
+    for sample in shuffled:
+        size = sample_bytes(grids[sample[0]])
+        if not files or size > left:
+            files.append([])
+            left = config.mebibytes * 2**20 - TAR_END
+        files[-1].append(sample)
+        left -= size
+    return files
 
 
-def samples_per_shard(grid: Grid, config: ShardsConfig) -> int:
-    """Samples that fit into one tar file, at least one."""
+def sample_bytes(grid: Grid) -> int:
+    """Most bytes that one sample takes in a tar file."""
     density = -(-(NPY_HEADER + 4 * int(np.prod(grid.shape_zyx))) // TAR_BLOCK) * TAR_BLOCK
-    return max(1, (config.mebibytes * 2**20 - TAR_END) // (density + META_BYTES + 2 * TAR_BLOCK))
+    return density + META_BYTES + 2 * TAR_BLOCK
 
 
 def _chance(name: str, seed: int) -> float:

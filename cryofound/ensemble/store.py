@@ -101,7 +101,6 @@ def read_outline(group: zarr.Group) -> Outline:
     facts: dict[str, Any] = dict(group.attrs)
     names = [field.name for field in fields(AtomicModel) if field.name != "chain_id"]
     arrays = {name: read_array(group, f"reference/{name}") for name in names}
-    grid = facts["grid"]
     return Outline(
         system_id=facts["system_id"],
         family=facts["family"],
@@ -109,8 +108,14 @@ def read_outline(group: zarr.Group) -> Outline:
         reference=AtomicModel(**arrays, chain_id=np.array(facts["chain_id"])),
         family_position=read_array(group, "family_position"),
         states=tuple(State(**state) for state in facts["states"]),
-        grid=Grid(tuple(grid["shape_zyx"]), grid["voxel_size"], tuple(grid["origin_xyz"])),
+        grid=read_grid(group),
     )
+
+
+def read_grid(group: zarr.Group) -> Grid:
+    """The canonical grid of a system's maps."""
+    grid: dict[str, Any] = group.attrs["grid"]  # type: ignore[assignment]  # zarr calls attributes JSON
+    return Grid(tuple(grid["shape_zyx"]), grid["voxel_size"], tuple(grid["origin_xyz"]))
 
 
 def open_system(folder: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:

@@ -159,16 +159,25 @@ def truth_of(state: AtomicModel, reference: AtomicModel, pairs: np.ndarray) -> t
     return truth, mask
 
 
+def is_inside(positions_xyz: np.ndarray, grid: Grid) -> bool:
+    """Whether all atoms (..., 3) stay MARGIN_VOXELS away from the edge of a canonical grid."""
+    return _reach(positions_xyz, grid) <= 0.5 * grid.shape_zyx[0] * grid.voxel_size
+
+
 def check_inside(positions_xyz: np.ndarray, grid: Grid, what: str) -> None:
     """Raise MapError if an atom (..., 3) comes nearer than MARGIN_VOXELS to the edge of a canonical grid."""
-    reach = float(np.abs(positions_xyz).max()) + MARGIN_VOXELS * grid.voxel_size
-    voxels = grid.shape_zyx[0]
-    if reach > 0.5 * voxels * grid.voxel_size:
+    if not is_inside(positions_xyz, grid):
+        reach, voxels = _reach(positions_xyz, grid), grid.shape_zyx[0]
         needed = int(np.ceil(2 * reach / grid.voxel_size / 8)) * 8
         raise MapError(
             f"{what}: box of {voxels} voxels of {grid.voxel_size} A ({voxels * grid.voxel_size:.0f} A) is smaller "
             f"than the protein, which needs {2 * reach:.0f} A; set grid.box_size to {needed}"
         )
+
+
+def _reach(positions_xyz: np.ndarray, grid: Grid) -> float:
+    """Half the edge in angstrom of the smallest centred box that holds atoms (..., 3) with their margin."""
+    return float(np.abs(positions_xyz).max()) + MARGIN_VOXELS * grid.voxel_size
 
 
 def check_map_covers(density: DensityMap, positions_xyz: np.ndarray, what: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from cryofound.config import GridConfig, Recipe, ShardsConfig
 from cryofound.ensemble.shards import ShardIndex
 from cryofound.ensemble.store import open_store, read_density, shard_folder, system_folder
-from cryofound.errors import RecipeError, SourceError, StoreError, StructureError
+from cryofound.errors import MapError, RecipeError, SourceError, StoreError, StructureError
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import write_map
 from cryofound.structure.reading import read_model
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.con
 KILLS = 20
 
 
-def recipe(catalog: Path, box_size: int = 40, **shards: float) -> Recipe:
+def recipe(catalog: Path, box_size: int | tuple[int, ...] = 40, **shards: float) -> Recipe:
     return Recipe(
         name="made",
         entries=(str(catalog / "*.yaml"),),
@@ -89,6 +89,28 @@ def test_a_store_is_made_once_and_always_the_same(catalog: Path, tmp_path: Path)
         run(recipe(catalog), tmp_path / "home")
 
 
+def test_each_system_takes_the_smallest_box_that_holds_all_its_states(catalog: Path, tmp_path: Path) -> None:
+    own = read_model(catalog / "files/c_closed.cif")
+    # one lobe further out: only this state needs a larger box
+    far = own.positions_xyz + 25 * (own.residue_index >= 30)[:, None] * np.array([1.0, 0.0, 0.0])
+    write_ensemble(catalog / "files/c_between.cif", own, far[None])
+    store = run(recipe(catalog, box_size=(72, 40, 56)), tmp_path / "home")
+    systems = open_store(store, check=True)
+    for name, system in systems.items():
+        size, voxel_size = system.grid.shape_zyx[0], system.grid.voxel_size
+        reach = max(np.abs(system.truth_xyz).max(), np.abs(system.reference.positions_xyz).max()) + 2 * voxel_size
+        assert next(each for each in (40, 56, 72) if each * voxel_size / 2 >= reach) == size, name
+        assert read_density(system_folder(store, name), 1).shape == (size,) * 3
+    assert len({system.grid.shape_zyx[0] for system in systems.values()}) == 2
+    index = ShardIndex.open(shard_folder(store, "test"))
+    assert {index.sample(row)[0].shape for row in range(len(index))} == {systems["c"].grid.shape_zyx}
+    before = content(store)
+    assert content(run(recipe(catalog, box_size=(72, 40, 56)), tmp_path / "other")) == before
+    write_entry(catalog, "c", reference={"source": "here", "file": "c_between.cif"})
+    with pytest.raises(MapError, match=r"^c: .*box of 40 voxels of 2\.0 A .* set grid\.box_size to \d+$"):
+        run(recipe(catalog, box_size=(24, 40)), tmp_path / "home")
+
+
 @pytest.mark.usefixtures("local_ray")
 def test_ray_makes_the_same_store(catalog: Path, tmp_path: Path) -> None:
     write_series(catalog, "b", 18)
@@ -111,7 +133,7 @@ def _perilous(rows: Sequence[Row], target: Target) -> list[Row]:
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_task_that_dies_does_not_take_the_others_with_it(tmp_path: Path) -> None:
-    target = Target(tmp_path, Grid.centred(16, 1.0), tmp_path)
+    target = Target(tmp_path, (Grid.centred(16, 1.0),), tmp_path)
     blocks = [[{"system_id": name}] for name in ("a", "fault", "b", "death", "c")]
     assert sorted(row["system_id"] for row in ray_stream(blocks, _perilous, target, True)) == ["a", "b", "c"]
 

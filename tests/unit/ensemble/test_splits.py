@@ -1,11 +1,12 @@
 """Who is in which subset, and which sample in which file, by names and seeds alone."""
 
+import itertools
 from pathlib import Path
 
 from cryofound.catalog.entry import CatalogEntry
 from cryofound.config import ShardsConfig
 from cryofound.ensemble.shards import shard_key, write_shard
-from cryofound.ensemble.splits import samples_per_shard, shard_contents, state_subset, subsets
+from cryofound.ensemble.splits import sample_bytes, shard_contents, state_subset, subsets
 from cryofound.maps.density_map import Grid
 
 GRID = Grid.centred(16, 2.0)
@@ -57,10 +58,11 @@ def test_families_stay_whole_where_asked() -> None:
 def test_every_sample_is_in_one_file_wherever_it_was_listed() -> None:
     samples = [(f"s{row % 7}", row // 7) for row in range(700)]
     config = ShardsConfig(mebibytes=1)
-    files = shard_contents(samples, GRID, config)
+    grids = {f"s{row}": GRID for row in range(7)}
+    files = shard_contents(samples, grids, config)
     assert sorted(each for file in files for each in file) == sorted(samples)
-    assert shard_contents(samples[::-1], GRID, config) == files
-    assert shard_contents(samples, GRID, ShardsConfig(mebibytes=1, seed=1)) != files
+    assert shard_contents(samples[::-1], grids, config) == files
+    assert shard_contents(samples, grids, ShardsConfig(mebibytes=1, seed=1)) != files
     assert len({name for name, _ in files[0]}) == 7  # systems are mixed
 
 
@@ -68,9 +70,20 @@ def test_a_full_file_keeps_its_size(tmp_path: Path) -> None:
     import numpy as np
 
     config = ShardsConfig(mebibytes=1)
-    number = samples_per_shard(GRID, config)
+    samples = [("s" * 60, row) for row in range(100)]
+    number = len(shard_contents(samples, {"s" * 60: GRID}, config)[0])
     meta = {"system_id": "s" * 60, "state_id": "t" * 30, "population": 1 / 3, "resolution": 10 / 3, "state_index": 9999}
     density = np.zeros(GRID.shape_zyx, np.float32)
     write_shard(tmp_path / "a.tar", ((shard_key("s" * 60, f"{row}"), density, meta) for row in range(number)))
     size = (tmp_path / "a.tar").stat().st_size
+    assert number < 100
     assert 0.9 * 2**20 < size <= 2**20
+
+
+def test_files_of_samples_of_several_sizes_are_full_but_not_too_large() -> None:
+    grids = {"small": GRID, "large": Grid.centred(48, 2.0)}
+    samples = [(name, row) for name, count in (("small", 60), ("large", 5)) for row in range(count)]
+    files = shard_contents(samples, grids, ShardsConfig(mebibytes=1))
+    assert sorted(each for file in files for each in file) == sorted(samples)
+    sizes = [sum(sample_bytes(grids[name]) for name, _ in file) for file in files]
+    assert max(sizes) <= 2**20 < min(a + b for a, b in itertools.pairwise(sizes)) + sample_bytes(grids["large"])
