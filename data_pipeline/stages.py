@@ -248,7 +248,7 @@ def _simulated_state(
 ) -> StateArrays:
     there, truth, known = true_state(entry, state, placed, cache)
     check_inside(there.positions_xyz, grid, f"state {state.state_id}")
-    density = simulate_map(there, grid, entry.simulation, f"{entry.system_id} {state.state_id}")
+    density = simulate_map(there, grid, entry.simulation_of(state), f"{entry.system_id} {state.state_id}")
     return StateArrays(density, truth, known)
 
 
@@ -259,4 +259,4 @@ def _true_atoms(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, 
 
 
 def _resolution(entry: CatalogEntry, state: StateEntry) -> float:
-    return state.resolution if isinstance(state, MapState) else entry.simulation.resolution
+    return state.resolution if isinstance(state, MapState) else entry.simulation_of(state).resolution

@@ -25,6 +25,7 @@ from cryofound.catalog.state_schema import (
     Name,
     NormalModeState,
     Reference,
+    SimulatedState,
     SourceFile,
     StateEntry,
     StructureChoice,
@@ -194,6 +195,11 @@ class CatalogEntry(SystemFacts):
                     yield _named(state)
                 case NormalModeState():
                     pass
+
+    def simulation_of(self, state: SimulatedState) -> Simulation:
+        """How a state given by atoms becomes a map: what it says itself, else the entry's simulation."""
+        own = {"resolution": state.resolution, "noise": state.noise}
+        return self.simulation.model_copy(update={name: value for name, value in own.items() if value is not None})
 
     def stated_sequence(self, chain: str) -> str | None:
         """The one-letter sequence that a chain of the reference must match, None if the entry states none."""

@@ -1,7 +1,9 @@
 """The atomic models that an entry speaks of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from cryofound.catalog.entry import (
     CatalogEntry,
@@ -16,7 +18,7 @@ from cryofound.catalog.entry import (
 from cryofound.catalog.sources import fetch_file
 from cryofound.catalog.stoichiometry import symmetry_doubts
 from cryofound.errors import StructureError
-from cryofound.structure.alignment import sequence_mismatch, sequence_of
+from cryofound.structure.alignment import scored_alignment, sequence_mismatch, sequence_of
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.chains import chain_rows, chains_of, joined, residues_of
 from cryofound.structure.matching import copies, match_chains, related
@@ -37,7 +39,8 @@ def load_reference(entry: CatalogEntry, cache: Path) -> AtomicModel:
     stoichiometry that is not the file's or not the symmetry's.
     """
     path = source_file(entry, entry.reference.source, entry.reference.file, cache)
-    return _complex(entry, path) if _is_complex(entry) else _single(entry, path)
+    whole = _complex(entry, path) if _is_complex(entry) else _single(entry, path)
+    return _without(whole, entry.reference.without)
 
 
 def load_state(entry: CatalogEntry, state: StateEntry, reference: AtomicModel, cache: Path) -> AtomicModel | None:
@@ -64,13 +67,16 @@ def load_structure(
 ) -> AtomicModel:
     """Another structure of the entry's molecule, in the frame of its file: a state, or the model fitted into a map.
 
-    Of a complex, unless the choice names a chain, those chains that match the reference's (under whatever names), in
-    the reference's order. Raises StructureError if one has no match.
+    Unless the choice names a chain: of a complex those chains that match the reference's (under whatever names), in the
+    reference's order, else the chain that is most like the reference. Raises StructureError if one has no match.
     """
     path = source_file(entry, choice.source, choice.file, cache)
     if _is_complex(entry) and choice.chain is None:
-        return _counterpart(path, choice.model, choice.residues, reference)
-    return read_model(path, choice.chain, choice.model, choice.residues)
+        whole = _counterpart(path, choice.model, choice.residues, reference)
+    else:
+        chain = choice.chain or _most_like(protein_sequences(path, choice.model), reference)
+        whole = read_model(path, chain, choice.model, choice.residues)
+    return _without(whole, choice.without)
 
 
 def source_file(entry: CatalogEntry, source: str, file: str | None, cache: Path) -> Path:
@@ -129,6 +135,20 @@ def _counterpart(path: Path, model: int, residues: ResidueRange | None, referenc
         )
     rows = chain_rows(whole)
     return joined([residues_of(whole, rows[partner[name]]) for name in chain_rows(reference)])
+
+
+def _most_like(sequences: Mapping[str, str], reference: AtomicModel) -> str | None:
+    """The chain whose sequence aligns best with the reference's, of equals the longest; None where there is none."""
+    wanted = sequence_of(reference)
+    scores = {name: (scored_alignment(wanted, each)[1], len(each)) for name, each in sequences.items()}
+    return max(scores, key=lambda name: scores[name], default=None)
+
+
+def _without(model: AtomicModel, stretches: Sequence[tuple[int, int]]) -> AtomicModel:
+    """The model but for residues whose author numbers lie in a stretch (first, last)."""
+    numbers = model.residue_number
+    left_out = [(first <= numbers) & (numbers <= last) for first, last in stretches]
+    return residues_of(model, np.flatnonzero(~np.any(left_out, axis=0))) if left_out else model
 
 
 def _check_sequences(

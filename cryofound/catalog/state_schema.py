@@ -28,9 +28,15 @@ class StructureChoice(Section):
 
     source: SourceName
     file: str | None = Field(None, description="path inside the source; null for a source that is one file")
-    chain: str | None = Field(None, description="author chain name; null for the longest protein chain")
+    chain: str | None = Field(
+        None,
+        description="author chain name; null for the longest protein chain, of a state for the most like the reference",
+    )
     model: int = Field(0, ge=0, description="number in the file, from 0")
     residues: Residues
+    without: tuple[tuple[int, int], ...] = Field(
+        (), description="author numbers of the first and last residue of each stretch to leave out, as an insert"
+    )
 
 
 class Reference(StructureChoice):
@@ -54,13 +60,20 @@ class StateSection(Section):
     split: Literal["train", "validation"] = Field("train", description="whether training may see it")
 
 
-class StructureState(StateSection, StructureChoice):
+class SimulatedState(StateSection):
+    """A state given by atoms; what it leaves open of its map, the entry's simulation says."""
+
+    resolution: float | None = Field(None, gt=0, description="angstrom, of its map; null for that of simulation")
+    noise: float | None = Field(None, ge=0, description="of its map, as in simulation; null for that of simulation")
+
+
+class StructureState(SimulatedState, StructureChoice):
     """A state whose atoms are in a structure file; its map is simulated."""
 
     kind: Literal["structure"]
 
 
-class TrajectoryState(StateSection):
+class TrajectoryState(SimulatedState):
     """A state that is one frame of a trajectory; its map is simulated."""
 
     kind: Literal["trajectory"]
@@ -72,7 +85,7 @@ class TrajectoryState(StateSection):
     residues: Residues
 
 
-class NormalModeState(StateSection):
+class NormalModeState(SimulatedState):
     """A state made from the reference by one of its normal modes; its map is simulated."""
 
     kind: Literal["normal_mode"]

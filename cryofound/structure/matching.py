@@ -18,6 +18,8 @@ from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.chains import chain_rows, chains_of
 
 COPY_IDENTITY = 0.9
+SURE_RUN = 4  # residues alike in a row: by chance beside one gap in some 10 000
+CA_STEP = 4.5  # angstrom; CA of residues that are bonded are no farther apart
 # In BLOSUM62's units: unrelated chains of 140 to 1000 residues reach 42, distant receptors (21 % identical) 74.
 RELATED_SCORE = 50
 MAX_SEEDS = 256
@@ -41,19 +43,42 @@ class ChainMatch:
 def matched_residues(first: AtomicModel, second: AtomicModel) -> np.ndarray:
     """(pair, 2) residue rows of two models that correspond, in order of the first.
 
+    Where two chains are the same protein (at least COPY_IDENTITY), a residue corresponds to itself and to no other. Of
+    each run of pairs without a gap (in the alignment or, by CA_STEP, in a chain), what lies before its first and after
+    its last SURE_RUN identical pairs in a row is left out, and so is a run that has none: such ends are tags, linkers
+    and inserts, which an alignment pairs with whatever stands across the gap, tens of angstrom away. Relatives keep all
+    aligned pairs.
+
     Raises StructureError if there are fewer than MIN_CORE.
     """
     if len(chain_rows(first)) == len(chain_rows(second)) == 1:
-        pairs = align_sequences(sequence_of(first), sequence_of(second))
+        found = [align_sequences(sequence_of(first), sequence_of(second))]
     else:
-        found = match_chains(first, second)
-        pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(match.pairs for match in found)])
+        found = [match.pairs for match in match_chains(first, second)]
+    kept = [_trusted(first, second, pairs) for pairs in found]
+    pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *kept])
     if len(pairs) < MIN_CORE:
         raise StructureError(
             f"sequences of {first.n_residues} and {second.n_residues} residues share {len(pairs)} aligned residues, "
             f"{MIN_CORE} are needed; are these the same family?"
         )
     return pairs
+
+
+def _trusted(first: AtomicModel, second: AtomicModel, pairs: np.ndarray) -> np.ndarray:
+    """The aligned pairs of two chains that `matched_residues` keeps."""
+    alike = first.residue_type[pairs[:, 0]] == second.residue_type[pairs[:, 1]]
+    if len(pairs) == 0 or alike.mean() < COPY_IDENTITY:
+        return pairs
+    kept = np.zeros(len(pairs), dtype=bool)
+    steps = (np.diff(model.ca_xyz()[rows], axis=0) for model, rows in zip((first, second), pairs.T, strict=True))
+    broken = np.any([np.linalg.norm(step, axis=1) > CA_STEP for step in steps], axis=0)
+    gaps = np.flatnonzero((np.diff(pairs, axis=0) != 1).any(1) | broken) + 1
+    for run in np.split(np.arange(len(pairs)), gaps):
+        sure = [start for start in range(len(run) - SURE_RUN + 1) if alike[run[start : start + SURE_RUN]].all()]
+        if sure:
+            kept[run[sure[0] : sure[-1] + SURE_RUN]] = True
+    return pairs[kept]
 
 
 def match_chains(first: AtomicModel, second: AtomicModel) -> tuple[ChainMatch, ...]:

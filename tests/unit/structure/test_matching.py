@@ -1,5 +1,7 @@
 """Chains matched as an exhaustive search over all assignments would match them."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -9,10 +11,10 @@ import pytest
 
 from cryofound.maps.rigid_transform import RigidTransform
 from cryofound.structure.alignment import align_sequences, rmsd_superposed, sequence_of
-from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.atomic_model import ONE_LETTER, AtomicModel
 from cryofound.structure.chains import chains_of, joined, residues_of
 from cryofound.structure.matching import TIE, copies, match_chains, matched_residues, related, rows_in_copies
-from cryofound.structure.reading import read_complex
+from cryofound.structure.reading import read_complex, read_model
 from tests.made_complexes import elsewhere, made_ring, named, reordered
 from tests.made_proteins import made_protein, random_rotation
 
@@ -118,6 +120,68 @@ def test_short_chains_are_related_to_themselves() -> None:
     peptide = sequence_of(made_protein(8))
     assert related(peptide, peptide)
     assert not related(peptide, sequence_of(made_protein(200, seed=9)))
+
+
+def with_letters(model: AtomicModel, letters: dict[int, str]) -> AtomicModel:
+    """The residues in some rows called something else; their atoms stay."""
+    types = model.residue_type.copy()
+    types[list(letters)] = [ONE_LETTER.index(letter) for letter in letters.values()]
+    return replace(model, residue_type=types)
+
+
+def other_letters(model: AtomicModel, rows: Iterable[int]) -> AtomicModel:
+    return with_letters(model, {row: "W" if sequence_of(model)[row] != "W" else "A" for row in rows})
+
+
+def test_the_same_protein_is_matched_but_for_tags_and_ends_at_gaps() -> None:
+    """An insert of one and a tag of the other stand where an alignment cannot but pair them."""
+    protein = made_protein(120, seed=5)
+    tagged = other_letters(protein, [0, 1, 2, 116, 118, 119])
+    pairs = matched_residues(protein, tagged)
+    np.testing.assert_array_equal(pairs, np.stack([np.arange(3, 116)] * 2, axis=1))
+
+    # Residues 60 to 65 are not seen in one, and those at the gap's edge are another's in the other.
+    seen = residues_of(protein, np.r_[0:60, 66:120])
+    linker = other_letters(residues_of(protein, np.r_[0:62, 68:120]), [58, 59, 60, 61, 62])
+    found = matched_residues(seen, linker)
+    numbers = np.stack([seen.residue_number[found[:, 0]], linker.residue_number[found[:, 1]]])
+    np.testing.assert_array_equal(numbers[0], numbers[1])
+    assert set(protein.residue_number[58:69].tolist()).isdisjoint(numbers[0])
+    assert found.shape == (58 + 51, 2)
+
+
+def test_mutations_inside_are_kept_and_a_short_run_between_gaps_is_not() -> None:
+    protein = made_protein(120, seed=6)
+    mutant = other_letters(protein, [30, 31, 70])
+    np.testing.assert_array_equal(matched_residues(protein, mutant), np.stack([np.arange(120)] * 2, axis=1))
+    # Three residues that hang in the air between two breaks of the chain may be any three.
+    torn = residues_of(protein, np.r_[0:50, 54:57, 61:120])
+    found = matched_residues(torn, protein)
+    np.testing.assert_array_equal(torn.residue_number[found[:, 0]], protein.residue_number[found[:, 1]])
+    np.testing.assert_array_equal(found[:, 1], np.r_[0:50, 61:120])
+
+
+def test_relatives_keep_all_aligned_pairs() -> None:
+    protein = made_protein(100, seed=7)
+    relative = other_letters(protein, [0, 1, *range(9, 100, 8)])
+    pairs = align_sequences(sequence_of(protein), sequence_of(relative))
+    np.testing.assert_array_equal(matched_residues(protein, relative), pairs)
+    assert len(pairs) > 95
+
+
+@pytest.mark.shared
+def test_receptors_of_two_laboratories_are_matched_by_their_numbers(shared_data: Path) -> None:
+    """Author numbers, of which matching knows nothing, agree once tags and linkers are left out."""
+    folder = shared_data / "families/gpcr_class_a"
+    for inactive, active, residues in (
+        ("5uen", "6d9h", (4, 316)),
+        ("2rh1", "3sn6", (30, 342)),
+        ("5a8e", "6h7n", (36, 358)),
+    ):
+        first, second = (read_model(folder / f"{each}.pdb.gz", residues=residues) for each in (inactive, active))
+        pairs = matched_residues(first, second)
+        np.testing.assert_array_equal(first.residue_number[pairs[:, 0]], second.residue_number[pairs[:, 1]])
+        assert len(pairs) > 270
 
 
 @pytest.mark.shared
