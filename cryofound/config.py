@@ -139,6 +139,9 @@ class Stage2Config(Section):
         default=0.3, ge=0, le=1, description="share of codes lent by a relative of the family to another's reference"
     )
     condition_dropout: float = Field(default=0.1, ge=0, le=1)
+    coupling: Literal["independent", "optimal_transport"] = Field(
+        default="independent", description="of noise and codes; the second exchanges noise between codes of a condition"
+    )
     interpolations_per_gap: int = Field(default=0, description="latents between neighbouring states (the paper: 93)")
     checkpoint_every: int = 500
     log_every: int = 50
@@ -159,6 +162,9 @@ class SamplingConfig(Section):
     """Zero-shot sampling."""
 
     samples: int = Field(default=16, ge=1)
+    solver: Literal["euler", "midpoint", "heun"] = Field(
+        default="euler", description="the last two ask for the velocity twice a step"
+    )
     solver_steps: int = Field(default=50, ge=1, description="ODE steps (the paper: 50)")
     guidance: float = Field(default=1.0, description="classifier-free strength; 1 is the plain conditional flow")
     repair: RepairConfig = RepairConfig()

@@ -62,7 +62,8 @@ def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
     generator = torch.Generator().manual_seed(seed)
     shape = (count, tokens.mask.shape[1], model.recipe.model.latent_channels)
     x_0 = torch.randn(shape, generator=generator) * tokens.mask[..., None]
-    latent = model.velocity.unwhiten(solve_ode(velocity, x_0, settings.solver_steps)) * tokens.mask[..., None]
+    x_1 = solve_ode(velocity, x_0, settings.solver_steps, settings.solver)
+    latent = model.velocity.unwhiten(x_1) * tokens.mask[..., None]
     displacement = model.vae.decode(latent, molecule.rows(torch.zeros(count, dtype=torch.long)), tokens)
     decoded = (molecule.reference_xyz + displacement).numpy()
     with torch.enable_grad():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cryofound.config import Recipe
 from cryofound.ensemble.shards import ShardIndex
 from cryofound.ensemble.system import System
+from cryofound.generative.coupling import optimal_coupling
 from cryofound.generative.paths import linear_path
 from cryofound.models.latent_grid import TokenGrid
 from cryofound.models.vae import VAE
@@ -110,6 +111,8 @@ class Stage2:
         residues = network.condition(molecules)[inverse.to(device)]
         x_1 = network.whiten(batch.latent.to(device)) * tokens.mask[..., None]
         x_0 = noise.normal("x_0", x_1.shape, device) * tokens.mask[..., None]
+        if self.recipe.stage2.coupling == "optimal_transport":
+            x_0 = x_0[optimal_coupling(x_0, x_1, batch.system)]
         time = noise.uniform("time", len(x_1), device)
         dropped = noise.uniform("dropped", len(x_1), device) < self.recipe.stage2.condition_dropout
         x_t, target = linear_path(x_0, x_1, time)

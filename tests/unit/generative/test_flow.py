@@ -1,6 +1,7 @@
 """Path and solver against closed forms."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -23,6 +24,26 @@ def test_euler_has_first_order_error_on_exponential_growth():
         end = solve_ode(lambda x, time: x, torch.ones(1, 1, dtype=torch.float64), steps)
         errors.append(abs(end.item() - math.e))
     assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("method", ["midpoint", "heun"])
+def test_better_solvers_have_second_order_error(method: Literal["midpoint", "heun"]):
+    """dx/dt = cos(t) x + 1 - t cos(t) from x(0) = 1 has the solution x = exp(sin t) + t."""
+    errors = []
+    for steps in (20, 40):
+        start = torch.ones(1, 1, dtype=torch.float64)
+        end = solve_ode(lambda x, time: time.cos() * x + 1 - time * time.cos(), start, steps, method)
+        errors.append(abs(end.item() - math.exp(math.sin(1)) - 1))
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.1)
+    assert errors[0] < 2e-3
+
+
+@pytest.mark.parametrize(("method", "growth", "square"), [("euler", 2, 6), ("midpoint", 3, 18), ("heun", 3, 22)])
+def test_one_step_of_each_solver_is_its_formula(method: Literal["euler", "midpoint", "heun"], growth: int, square: int):
+    """From 2: dx/dt = x t gives 2 by Euler, 2 + 2/2 by the others; x^2 gives 2 + 4, 2 + (2 + 4/2)^2, 2 + (4 + 36)/2."""
+    start = torch.full((1, 1), 2.0)
+    assert solve_ode(lambda x, time: x * time, start, 1, method).item() == growth
+    assert solve_ode(lambda x, time: x**2, start, 1, method).item() == square
 
 
 def test_exact_velocity_of_a_gaussian_target_transports_its_moments():

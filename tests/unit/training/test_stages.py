@@ -253,6 +253,16 @@ def test_codes_are_lent_within_a_family_and_come_to_the_nearest_place(hinge):
     assert share == pytest.approx(recipe.stage2.relatives, abs=0.12)
 
 
+def test_coupling_by_optimal_transport_shortens_the_paths(hinge):
+    """An untrained network says zero, so that its loss is the mean squared length of the paths."""
+    losses = {}
+    for coupling in ("independent", "optimal_transport"):
+        recipe = RECIPE.model_copy(update={"stage2": RECIPE.stage2.model_copy(update={"coupling": coupling})})
+        stage = Stage2(recipe, *hinge, Stage1(recipe, *hinge).module().eval())
+        losses[coupling] = stage.losses(stage.module(), stage.batch(0, 0, 1), Noise(0, 0))["total"].item()
+    assert losses["optimal_transport"] < 0.99 * losses["independent"]
+
+
 def test_nearest_tokens_are_the_nearest():
     xyz = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)) * 8
     mask = torch.ones(2, 40, dtype=torch.bool)
