@@ -33,6 +33,17 @@ def test_samples_come_back_by_number(tmp_path: Path) -> None:
         assert read_meta == meta
 
 
+def test_samples_of_some_systems_alone(tmp_path: Path) -> None:
+    density = np.zeros((2, 2, 2), np.float32)
+    keys = [shard_key(system, state) for system in ("a", "a_b", "c") for state in ("x", "y")]
+    write_shard(tmp_path / "a.tar", [(key, density, {}) for key in keys])
+    index = ShardIndex.open(tmp_path)
+    assert [each.key for each in index.of_systems(["a", "c"]).samples] == ["a__x", "a__y", "c__x", "c__y"]
+    assert index.of_systems(["a", "a_b", "c"]).samples == index.samples
+    with pytest.raises(StoreError, match="no training map of b, d: all are set aside"):
+        index.of_systems(["d", "b"])
+
+
 # WebDataset leaves the closing of its files to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
