@@ -100,6 +100,11 @@ class StereochemistryConfig(Section):
     clash_sigma: float = Field(default=0.05, gt=0, description="angstrom of overlap")
 
 
+LossTerm = Literal[
+    "kl", "backbone", "bond", "peptide", "residue", "turning", "residual", "stereochemistry"
+]  # each has a weight of its name in Stage1Config
+
+
 class Stage1Config(Section):
     """VAE training: map -> latent -> displacement -> atoms -> rendered map."""
 
@@ -119,6 +124,19 @@ class Stage1Config(Section):
     )
     residual_weight: float = Field(default=1e-3, description="pull of the system residuals to zero")
     stereochemistry_weight: float = Field(default=1e-6, ge=0, description="of the mean over residues; 0 saves its time")
+    family_weights: dict[str, dict[LossTerm, float]] = Field(
+        default={}, description="family: {term: weight}, in place of the weight above for that family's systems"
+    )
+    identity_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of maps decoded without sequence and system residual, as new systems",
+    )
+    coarse_resolution: float = Field(
+        default=0.0, ge=0, description="angstrom that maps are compared at first, sharpening to their own; 0: their own"
+    )
+    coarse_share: float = Field(default=0.6, gt=0, le=1, description="share of the steps that this takes")
     checkpoint_every: int = 100
     log_every: int = 20
 
@@ -179,14 +197,34 @@ class EngineConfig(Section):
     threads: int = Field(default=2, ge=1, description="torch threads per worker")
     zero_stage: Literal[0, 1, 2, 3] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    accumulation: int = Field(
+        default=1, ge=1, description="parts of a worker's share of a batch, taken one after the other to save memory"
+    )
+    activation_checkpointing: bool = Field(
+        default=False, description="compute the networks' blocks again in the backward pass rather than keep them"
+    )
+    keep_last: int = Field(default=2, ge=1, description="newest checkpoints that are kept")
+    keep_best: int = Field(default=1, ge=0, description="checkpoints with the least validation loss that are kept too")
+    skip_steps: tuple[int, ...] = Field(
+        default=(), description="steps whose batch is left out: one that cannot be used"
+    )
     max_failures: int = Field(default=3, description="worker deaths survived before the run fails")
 
 
 class TrackingConfig(Section):
-    """MLflow names."""
+    """What is kept in MLflow, and under which names."""
 
     experiment: str = "cryofound"
     registered_model: str = "cryofound"
+    systems: int = Field(
+        default=100, ge=0, description="most systems with a run of their own: held-out ones first, families in turn"
+    )
+    pictures: int = Field(
+        default=8, ge=0, description="systems whose reconstructed maps are drawn: training ones first, families in turn"
+    )
+    patience: float = Field(
+        default=60.0, ge=0, description="seconds to wait at the end for an MLflow that is locked or gone"
+    )
 
 
 Scope = Literal["system", "family", "all"]

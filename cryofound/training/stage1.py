@@ -4,17 +4,21 @@ Loss = 1 - NCC + KL + distances kept (backbone windows, bonds, across peptides, 
 |system residual|^2 + stereochemistry, each with its weight of the recipe: docs/decisions, 002 and 014, say why these.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from cryofound.config import Recipe
+from cryofound.config import LossTerm, Recipe, Stage1Config
 from cryofound.ensemble.shards import ShardIndex, global_batch
 from cryofound.ensemble.system import System
 from cryofound.models.latent_grid import occupied_tokens
+from cryofound.models.molecule import MoleculeBatch
 from cryofound.models.vae import VAE
+from cryofound.physics.blurring import blurred, sharpening
 from cryofound.physics.correlation import ncc
 from cryofound.physics.density import render_gaussian
 from cryofound.physics.geometry import (
@@ -35,11 +39,15 @@ from cryofound.training.noise import Noise
 
 @dataclass(frozen=True)
 class Stage1Batch:
-    """density (batch, z, y, x) with the training system of each map (batch,) and its resolution in angstrom."""
+    """density (batch, z, y, x) with the training system of each map (batch,) and its resolution in angstrom.
+
+    coarsest (angstrom): maps are compared with what is rendered at this resolution where their own is finer.
+    """
 
     density: Tensor
     system: Tensor
     resolution: tuple[float, ...]
+    coarsest: float = 0.0
 
 
 class Stage1:
@@ -72,7 +80,8 @@ class Stage1:
         self.bond = [bond_pairs(system.reference) for system in self.systems]
         self.peptide = [peptide_pairs(system.reference) for system in self.systems]
         self.residue = [residue_pairs(system.reference) for system in self.systems]
-        wanted = self.systems if config.stereochemistry_weight else []
+        self.weights = {name: loss_weights(name, config, self.systems) for name in get_args(LossTerm)}
+        wanted = self.systems if self.weights["stereochemistry"].any() else []
         self.stereochemistry = [stereochemistry(system.reference) for system in wanted]
 
     def module(self) -> VAE:
@@ -94,13 +103,24 @@ class Stage1:
             density,
             torch.tensor([self.system_ids.index(meta["system_id"]) for meta in metas]),
             tuple(float(meta["resolution"]) for meta in metas),
+            self.coarsest(step),
         )
+
+    def coarsest(self, step: int) -> float:
+        """Resolution (angstrom) at which a step compares maps: falls from the recipe's to the finest of any map.
+
+        A density that lies away from its atoms pulls at them only as far as it is blurred.
+        """
+        config = self.recipe.stage1
+        if not config.coarse_resolution:
+            return 0.0
+        finest = min(state.resolution for system in self.systems for state in system.states)
+        return sharpening(config.coarse_resolution, finest, step / (config.coarse_share * config.steps))
 
     def losses(self, module: nn.Module, batch: Stage1Batch, noise: Noise) -> dict[str, Tensor]:
         """Terms of the loss, each a mean over the batch; `total` is what training minimises."""
-        config = self.recipe.stage1
         device = next(module.parameters()).device
-        molecule = self.molecules.rows(batch.system).to(device)
+        molecule = self._as_new(self.molecules.rows(batch.system), noise).to(device)
         density = batch.density.to(device)
         tokens = self.tokens.rows(batch.system).to(device)
         code = noise.normal("code", (*tokens.mask.shape, self.recipe.model.latent_channels), device)
@@ -108,23 +128,36 @@ class Stage1:
             density, self.reference[batch.system].to(device), molecule, tokens, code
         )
         positions = molecule.reference_xyz + displacement
-        fit = 1 - self._misfit(positions, molecule.amplitude, density, batch.resolution)
-        weighted = {
-            "misfit": (1.0, 1 - fit),
-            "kl": (config.kl_weight, gaussian_kl(mean, log_variance, tokens.mask)),
-            "backbone": (config.backbone_weight, self._distances(positions, batch.system, self.backbone)),
-            "bond": (config.bond_weight, self._distances(positions, batch.system, self.bond)),
-            "peptide": (config.peptide_weight, self._distances(positions, batch.system, self.peptide)),
-            "residue": (config.residue_weight, self._distances(positions, batch.system, self.residue)),
-            "turning": (config.turning_weight, turning_loss(displacement, molecule.residue_index, molecule.atom_mask)),
-            "residual": (config.residual_weight, residual.square().sum(-1)),
+        compared = tuple(max(own, batch.coarsest) for own in batch.resolution)
+        wanted = blurred(density, batch.resolution, compared, self.grid.voxel_size)
+        misfit = self._misfit(positions, molecule.amplitude, wanted, compared)
+        terms = {
+            "kl": gaussian_kl(mean, log_variance, tokens.mask),
+            "backbone": self._distances(positions, batch.system, self.backbone),
+            "bond": self._distances(positions, batch.system, self.bond),
+            "peptide": self._distances(positions, batch.system, self.peptide),
+            "residue": self._distances(positions, batch.system, self.residue),
+            "turning": turning_loss(displacement, molecule.residue_index, molecule.atom_mask),
+            "residual": residual.square().sum(-1),
         }
-        if config.stereochemistry_weight:
-            values = self._stereochemistry(positions, batch.system)
-            weighted["stereochemistry"] = (config.stereochemistry_weight, values)
-        terms = {name: values.mean() for name, (_, values) in weighted.items()}
-        total = torch.stack([weight * terms[name] for name, (weight, _) in weighted.items()]).sum()
-        return {"total": total, "ncc": fit.mean(), **terms}
+        if self.stereochemistry:
+            terms["stereochemistry"] = self._stereochemistry(positions, batch.system)
+        weighted = [self.weights[name][batch.system].to(device) * values for name, values in terms.items()]
+        total = misfit + torch.stack(weighted).sum(0)
+        means = {name: values.mean() for name, values in terms.items()}
+        return {"total": total.mean(), "ncc": 1 - misfit.mean(), "misfit": misfit.mean(), **means}
+
+    def _as_new(self, molecule: MoleculeBatch, noise: Noise) -> MoleculeBatch:
+        """Some of the molecules, by chance, without sequence and residual, as the decoder meets a system without maps.
+
+        Otherwise it need only know whose map it is to know the motion, and the codes say little to a new reference.
+        """
+        share = self.recipe.stage1.identity_dropout
+        if not share:
+            return molecule
+        hidden = noise.uniform("identity", len(molecule.system_index)) < share
+        known = torch.where(hidden, -1, molecule.system_index)
+        return replace(molecule.hiding(hidden, torch.zeros_like(hidden)), system_index=known)
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
         """Weights for safetensors."""
@@ -166,6 +199,12 @@ class Stage1:
 def training_ids(systems: dict[str, System]) -> list[str]:
     """Names of the systems that training may see, sorted: the rows of the residual table."""
     return sorted(name for name, system in systems.items() if system.split == "train")
+
+
+def loss_weights(term: LossTerm, config: Stage1Config, systems: Sequence[System]) -> Tensor:
+    """(system,) float32: weight of a term for each system, its family's own or else the recipe's."""
+    common = getattr(config, f"{term}_weight")
+    return torch.tensor([config.family_weights.get(system.family, {}).get(term, common) for system in systems])
 
 
 def build_vae(recipe: Recipe, systems: int) -> VAE:

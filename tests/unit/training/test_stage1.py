@@ -8,9 +8,10 @@ import torch
 
 from benchmarks.live_tensors import LiveTensors
 from benchmarks.stage1_cost import Case, stage1_of
+from cryofound.config import Stage1Config
 from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
 from cryofound.training.noise import Noise
-from cryofound.training.stage1 import Stage1, Stage1Batch
+from cryofound.training.stage1 import Stage1, Stage1Batch, loss_weights
 
 
 @pytest.mark.shared
@@ -87,3 +88,30 @@ def test_a_step_on_cuda_has_the_losses_of_the_cpu(shared_data: Path, tmp_path: P
         losses[device] = stage.losses(module, batch, Noise(0, 0))
     for name in ("misfit", "bond", "peptide", "residue", "stereochemistry"):
         assert losses["cuda"][name].item() == pytest.approx(losses["cpu"][name].item(), rel=0.2), name
+
+
+@pytest.mark.shared
+def test_a_family_has_its_own_weights(shared_data: Path, tmp_path: Path):
+    config = Stage1Config(turning_weight=0.5, family_weights={"other": {"turning": 2.0}})
+    system = stage_with(shared_data, tmp_path / "one", 250).systems[0]
+    systems = [system, replace(system, family="other")]
+    assert loss_weights("turning", config, systems).tolist() == [0.5, 2.0]
+    assert loss_weights("bond", config, systems).tolist() == pytest.approx([config.bond_weight] * 2)
+
+
+@pytest.mark.shared
+def test_decoding_without_identity_depends_on_neither_sequence_nor_residual(shared_data: Path, tmp_path: Path):
+    stage = stage_with(shared_data, tmp_path / "one", 250)
+    recipe = stage.recipe.model_copy(
+        update={"stage1": stage.recipe.stage1.model_copy(update={"identity_dropout": 1.0})}
+    )
+    other = replace(stage.systems[0].reference, residue_type=(stage.systems[0].reference.residue_type + 1) % 20)
+    losses = []
+    for reference, residual in ((stage.systems[0].reference, 0.0), (other, 1.0)):
+        system = replace(stage.systems[0], reference=reference)
+        made = Stage1(recipe, {system.system_id: system}, stage.shards)
+        module = made.module()
+        torch.nn.init.constant_(module.system_residual.weight, residual)
+        torch.nn.init.normal_(module.decoder.atom_field.rigid.weight, generator=torch.Generator().manual_seed(0))
+        losses.append(made.losses(module, made.batch(0, 0, 1), Noise(0, 0))["misfit"].item())
+    assert losses[0] == losses[1]
