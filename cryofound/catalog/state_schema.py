@@ -35,7 +35,8 @@ class StructureChoice(Section):
     model: int = Field(0, ge=0, description="number in the file, from 0")
     residues: Residues
     without: tuple[tuple[int, int], ...] = Field(
-        (), description="author numbers of the first and last residue of each stretch to leave out, as an insert"
+        default=(),
+        description="author numbers of the first and last residue of each stretch to leave out, as an insert",
     )
 
 

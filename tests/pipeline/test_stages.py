@@ -7,6 +7,7 @@ import mrcfile
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from cryofound.catalog.entry import CatalogEntry, Simulation, load_entry
 from cryofound.catalog.loading import load_reference
@@ -84,6 +85,24 @@ def test_noise_is_what_the_entry_says_and_only_the_names_decide_it() -> None:
     assert abs(noise.mean()) < 0.02 * noise.std()
     np.testing.assert_array_equal(noisy, again)
     assert abs(np.corrcoef(noise.ravel(), (other - clean).ravel())[0, 1]) < 0.02
+
+
+def test_a_state_may_have_a_resolution_and_noise_of_its_own(catalog: Path) -> None:
+    """One conformer twice: the maps are what two entries would make of it, the truth is the same."""
+    path = catalog / "b.yaml"
+    write_entry(catalog, "b", simulation={"resolution": 8.0, "noise": 0.1})
+    content = yaml.safe_load(path.read_text())
+    first = content["states"][0]
+    content["states"] = [first, {**first, "state_id": "finer", "resolution": 5.0, "noise": 0.0}]
+    path.write_text(yaml.safe_dump(content))
+    system, maps = build(catalog, "b")
+    assert [state.resolution for state in system.states] == [8.0, 5.0]
+    np.testing.assert_array_equal(system.truth_xyz[0], system.truth_xyz[1])
+    coarse = rendered(system.reference, system.truth_xyz[0], GRID, 8.0)
+    fine = rendered(system.reference, system.truth_xyz[1], GRID, 5.0)
+    np.testing.assert_allclose(maps[1], fine, atol=1e-4 * fine.max())
+    near = within_reach(system.truth_xyz[0], GRID, 3.0)
+    assert (maps[0] - coarse).std() == pytest.approx(0.1 * coarse[near].std(), rel=0.02)
 
 
 def test_voxels_within_reach() -> None:

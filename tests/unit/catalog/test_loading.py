@@ -49,6 +49,32 @@ def test_a_complex_is_not_taken_for_its_longest_chain(tmp_path: Path) -> None:
     assert load_reference(entry(folder, chains=[{"names": ["A", "B"]}], reference=one), tmp_path).n_residues == 60
 
 
+def test_stretches_are_left_out_and_nothing_else(tmp_path: Path) -> None:
+    folder = made_series(tmp_path, frames(1))
+    whole = load_reference(entry(folder), tmp_path)
+    chosen = {"source": "here", "file": "model.cif", "without": [[5, 9], [20, 20]]}
+    cut = entry(folder, reference=chosen)
+    numbers = [number for number in whole.residue_number.tolist() if number not in (5, 6, 7, 8, 9, 20)]
+    for model in (
+        load_reference(cut, tmp_path),
+        load_structure(cut, StructureChoice.model_validate(chosen), whole, tmp_path),
+    ):
+        assert model.residue_number.tolist() == numbers
+        np.testing.assert_array_equal(model.ca_xyz(), whole.ca_xyz()[np.isin(whole.residue_number, numbers)])
+
+
+def test_without_a_name_a_state_is_the_chain_most_like_the_reference(tmp_path: Path) -> None:
+    """A longer partner stands before it in the file, and its own chain has another name."""
+    partner = made_protein(90, 8)
+    both = joined([named(partner.moved(partner.positions_xyz + 80), "A"), named(made_protein(60, 1, 30.0), "R")])
+    folder = written(tmp_path, both)
+    write_ensemble(folder / "model.cif", ALPHA, ALPHA.positions_xyz[None])
+    choice = StructureChoice.model_validate({"source": "here", "file": "complex.cif"})
+    found = load_structure(entry(folder), choice, ALPHA, tmp_path)
+    assert found.chain_id[0] == "R"
+    assert sequence_of(found) == sequence_of(ALPHA)
+
+
 ALPHA, BETA = made_protein(60, 1), made_protein(50, 2)
 GROUPS = (
     {"names": ["A", "C"], "description": "alpha", "sequence": sequence_of(ALPHA)},
