@@ -1,4 +1,4 @@
-"""One stage for every group of a scope: a pool of Ray tasks, each a fit in a process of its own that resumes by itself."""
+"""A stage for every group of a scope: a pool of Ray tasks, each a fit in its own process that resumes by itself."""
 
 import shutil
 import time
@@ -40,17 +40,18 @@ def fit(
     being finished: the error of the first is raised at the end.
     """
     engine, folder = recipe.engine, Path(folder).resolve()
-    task = _fit.options(
-        num_cpus=engine.cpus_per_worker,
-        num_gpus=engine.gpus_per_worker,
-        max_retries=engine.max_failures,
-        max_calls=1,  # torch's process group, threads and memory end with the fit
-    )
-    pending = {
-        task.remote(partial(make_stage, group), group.folder(folder), engine, recipe.seed, export_config(recipe, group)): group
-        for group in groups
-        if not is_finished(group.folder(folder))
+    asked = {
+        "num_cpus": engine.cpus_per_worker,
+        "num_gpus": engine.gpus_per_worker,
+        "max_retries": engine.max_failures,
     }
+    pending = {}
+    for group in groups:
+        place = group.folder(folder)
+        if not is_finished(place):
+            config = export_config(recipe, group)
+            task = _fit.options(name=f"{name}/{group.name}", **asked)
+            pending[task.remote(partial(make_stage, group), place, engine, recipe.seed, config)] = group
     print(f"{name} groups={len(groups)} finished={len(groups) - len(pending)}", flush=True)
     follower = _Follower(folder, name, getattr(recipe, name).steps, on_rows)
     failed: dict[str, CryoFoundError] = {}
@@ -99,13 +100,14 @@ class _Follower:
 
 
 def _death(name: str, group: Group, engine: EngineConfig, error: RayError) -> TrainingError:
+    reason = " ".join(str(error).split())[:200]
     return TrainingError(
-        f"{name} of {group.name}: its task died {engine.max_failures + 1} times ({' '.join(str(error).split())[:200]}); "
+        f"{name} of {group.name}: its task died {engine.max_failures + 1} times ({reason}); "
         "run again to go on from its last checkpoint"
     )
 
 
-@ray.remote
+@ray.remote(max_calls=1)  # torch's process group, threads and memory end with the fit
 def _fit(
     make_stage: Callable[[], Stage], folder: Path, engine: EngineConfig, seed: int, config: dict[str, Any]
 ) -> None:

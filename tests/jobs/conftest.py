@@ -66,7 +66,8 @@ def tiny_recipe(tmp_path: Path) -> Callable[..., Path]:
 
     def write(entry: dict[str, Any] | None = None, recipe: dict[str, Any] | None = None, leave_out: str = "") -> Path:
         for system, split in (("one", "train"), ("two", "held_out")):
-            for state, degrees in (("reference", 0.0), ("left", -20.0), ("right", 20.0)):
+            further = 0.0 if system == "one" else 5.0
+            for state, degrees in (("reference", 0.0), ("left", -20.0 - further), ("right", 20.0 - further)):
                 model = made_protein(hinge_degrees=degrees)
                 write_pdb(tmp_path / f"{system}-{state}.pdb", model, leave_out if split == "held_out" else "")
             facts: dict[str, Any] = {
