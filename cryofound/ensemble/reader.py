@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cryofound.ensemble.buckets import Buckets, bucketed_batch
 from cryofound.ensemble.shards import ShardIndex, global_batch
 
 
@@ -23,7 +24,8 @@ class Batch:
 class StepBatches(Dataset[Batch]):
     """Item number `step` is the batch of that step: all the state of a run's reading is that one number.
 
-    The ranks of one step hold disjoint parts of `global_batch`, whose samples do not depend on the number of ranks.
+    The ranks of one step hold disjoint parts of `global_batch`, whose samples do not depend on the number of ranks; or,
+    with `buckets`, of `bucketed_batch`, where maps have several sizes (`batch_size` is then the buckets' affair).
     """
 
     shards: ShardIndex
@@ -31,10 +33,14 @@ class StepBatches(Dataset[Batch]):
     seed: int = 0
     rank: int = 0
     world: int = 1
+    buckets: Buckets | None = None
 
     def __getitem__(self, step: int) -> Batch:
-        rows = global_batch(len(self.shards), self.batch_size, step, self.seed)[self.rank :: self.world]
-        samples = [self.shards.sample(row) for row in rows.tolist()]
+        if self.buckets is None:
+            rows = global_batch(len(self.shards), self.batch_size, step, self.seed)
+        else:
+            rows = bucketed_batch(self.buckets, step, self.seed)
+        samples = [self.shards.sample(row) for row in rows[self.rank :: self.world].tolist()]
         density = torch.stack([torch.from_numpy(values) for values, _ in samples])
         return Batch(step, density, tuple(meta for _, meta in samples))
 
