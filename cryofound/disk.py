@@ -1,0 +1,54 @@
+"""A disk that is full, told in one line: what could not be written, how much it needs and how much there is."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from cryofound.errors import StoreError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the file system, a quota, a limit on the size of a file
+
+
+@contextmanager
+def room_for(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
+    """Raise StoreError if the block fails for want of room in `folder` for `what`, of about `needed` bytes (0: unknown).
+
+    torch and safetensors tell of a full disk in words of their own, so where bytes are given and they fail, the file
+    system itself is asked for that much room. Every other error passes as it is.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _refused(Path(folder), needed)
+        if number not in _FULL:
+            raise
+        raise StoreError(_no_room(what, Path(folder), needed, number)) from error
+
+
+def _no_room(what: str, folder: Path, needed: int, number: int) -> str:
+    status = os.statvfs(folder)
+    free = f"{status.f_bavail * status.f_frsize / 2**20:.3g} MiB"
+    need = f" of about {needed / 2**20:.3g} MiB" if needed else ""
+    return (
+        f"{folder}: no room for {what}{need}: {os.strerror(number)}, {free} are free; make room and run again, "
+        "it goes on from what is finished"
+    )
+
+
+def _refused(folder: Path, needed: int) -> int | None:
+    """The errno with which the file system refuses a file of so many bytes, None if it has room."""
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        with probe.open("wb") as stream:
+            if needed:
+                os.posix_fallocate(stream.fileno(), 0, needed)
+    except OSError as error:
+        return error.errno
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
