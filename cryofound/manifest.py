@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from cryofound.disk import room_for
 from cryofound.errors import StoreError
 
 NAME = "manifest.json"
@@ -85,13 +86,15 @@ def is_finished(folder: Path) -> bool:
 def publishing(folder: Path, **facts: Any) -> Iterator[Path]:
     """Give `<folder>.partial` to write in; when the block ends well it gets its manifest and its final name.
 
-    The partial folder is kept from an earlier attempt, so that what is resumable in it can be resumed.
+    The partial folder is kept from an earlier attempt, so that what is resumable in it can be resumed. Raises StoreError
+    where the disk is full.
     """
     folder = Path(folder)
     partial = folder.with_name(folder.name + PARTIAL)
     partial.mkdir(parents=True, exist_ok=True)
-    yield partial
-    write_manifest(partial, **facts)
+    with room_for("its files", partial):
+        yield partial
+        write_manifest(partial, **facts)
     if folder.exists():  # never finished, or damaged: is_finished was asked before
         shutil.rmtree(folder)
     os.replace(partial, folder)

@@ -15,6 +15,7 @@ import numpy as np
 
 from cryofound.catalog.entry import CatalogEntry
 from cryofound.catalog.loading import source_file
+from cryofound.disk import room_for
 from cryofound.ensemble.shards import index_place, shard_key, write_shard
 from cryofound.ensemble.splits import Subset
 from cryofound.ensemble.store import open_system, read_array, read_density, read_outline, shard_folder, system_folder
@@ -65,7 +66,7 @@ def system_row(plan: SystemPlan) -> Row:
 
 def begin(rows: Sequence[Row], target: Target) -> list[Row]:
     """Place the reference of each system and make its group, unless that is done, or another store has the system."""
-    return [_told(row, partial(_begin, row, target)) for row in rows]
+    return [_told(row, target, partial(_begin, row, target)) for row in rows]
 
 
 def write(rows: Sequence[Row], target: Target) -> list[Row]:
@@ -74,13 +75,13 @@ def write(rows: Sequence[Row], target: Target) -> list[Row]:
     numbers = [row["state"] for row in rows]
     assert {row["system_id"] for row in rows} == {folder.name}, "a task has states of one system"
     assert numbers == list(range(first, first + len(rows))), "a task has consecutive states"
-    told = _told(rows[0], partial(_write, folder, numbers, target))
+    told = _told(rows[0], target, partial(_write, folder, numbers, target))
     return [{**told, "state": number} for number in numbers]
 
 
 def finish(rows: Sequence[Row], target: Target) -> list[Row]:
     """Publish each system whose states are all written."""
-    return [_told(row, partial(_finish, system_folder(target.store, row["system_id"]))) for row in rows]
+    return [_told(row, target, partial(_finish, system_folder(target.store, row["system_id"]))) for row in rows]
 
 
 def shard(rows: Sequence[Row], target: Target) -> list[Row]:
@@ -89,16 +90,17 @@ def shard(rows: Sequence[Row], target: Target) -> list[Row]:
     for row in rows:
         written: dict[str, Any] = {}
         answer = _told(
-            {"system_id": f"shard {row['number']} of {row['subset']}"}, partial(_shard, row, target, written)
+            {"system_id": f"shard {row['number']} of {row['subset']}"}, target, partial(_shard, row, target, written)
         )
         told.append({**answer, "files": json.dumps(written)})
     return told
 
 
-def _told(row: Row, work: Callable[[], None]) -> Row:
+def _told(row: Row, target: Target, work: Callable[[], None]) -> Row:
     told = {"system_id": row["system_id"], "kind": "", "error": "", "files": ""}
     try:
-        work()
+        with room_for("its files", target.store):
+            work()
     except CryoFoundError as error:
         told |= {"kind": type(error).__name__, "error": str(error)}
     return told
