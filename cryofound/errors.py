@@ -27,3 +27,7 @@ class StoreError(CryoFoundError):
 
 class TrainingError(CryoFoundError):
     """Training cannot go on: a non-finite loss, or a checkpoint that does not fit the recipe."""
+
+
+class TrackingError(CryoFoundError):
+    """MLflow cannot be reached, read or written: its database is locked, gone or damaged, its server is down."""

@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +19,14 @@ import ray
 from ray.exceptions import RayTaskError
 from rich.console import Console
 
-from cryofound import tracking
+from cryofound import registry, tracking
 from cryofound.config import Recipe, TrackingConfig, digest, load_recipe
 from cryofound.ensemble.store import open_store
-from cryofound.errors import CryoFoundError
-from cryofound.evaluation.scores import ensemble_table, flat_metrics, read_scores, state_table
+from cryofound.errors import CryoFoundError, TrackingError
+from cryofound.evaluation.scores import ensemble_table, read_scores, state_table
 from cryofound.home import default_home
-from cryofound.revision import git_revision
-from cryofound.training.curve import read_curve
+from cryofound.manifest import is_finished
+from cryofound.revision import environment, git_revision
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
@@ -34,47 +34,53 @@ from data_pipeline.plan import make_plan
 from data_pipeline.streaming import ray_stream
 from jobs import ensembles, pool, training
 from jobs.progress import counting, following
+from jobs.recording import Record
 from jobs.steps import refusal_in, step, stopped
 
-_CLOCK = ("step", "seconds_left")  # columns of a curve that are no measurements
 
-
-def pretrain(recipe: Recipe, home: Path, run: tracking.Run) -> Path:
+def pretrain(recipe: Recipe, home: Path, record: Record) -> Path:
     """All steps of a recipe in order; the folder with the scores."""
-    store = ingest(make_plan(recipe, home), ray_stream, report=counting("store"))
-    run.set_tags({"store": store.name})
-    stage1 = train(recipe, home, run, "stage1", [store], partial(training.make_stage1, recipe, store))
-    stage2 = train(recipe, home, run, "stage2", [store, stage1], partial(training.make_stage2, recipe, store, stage1))
-    draw = partial(ensembles.sample, recipe, store, stage1, stage2)
+    plan = make_plan(recipe, home)
+    with nullcontext() if is_finished(plan.store) else record.timing("store"):
+        store = ingest(plan, ray_stream, report=counting("store"))
+    systems = open_store(store)
+    record.store(store, systems)
+    shared = groups(recipe.scope, systems)
+    make1 = partial(training.make_stage1, recipe, store)
+    stage1 = train(recipe, home, record, "stage1", shared, [store], make1)
+    make2 = partial(training.make_stage2, recipe, store, stage1)
+    stage2 = train(recipe, home, record, "stage2", shared, [store, stage1], make2)
+    draw = record.timing("sample")(partial(ensembles.sample, recipe, store, stage1, stage2))
     samples = step(home, "sample", [stage2.name, recipe.sampling, recipe.seed], draw)
-    scores = step(home, "evaluate", [samples.name], partial(ensembles.evaluate, store, samples))
-    run.log_metrics("scores", [(0, flat_metrics(*read_scores(scores / ensembles.SCORES)))])
-    run.log_artifact(scores, "evaluation")
+    evaluate = record.timing("evaluate")(partial(ensembles.evaluate, store, samples))
+    scores = step(home, "evaluate", [samples.name], evaluate)
+    record.scores(scores)
     if recipe.scope != "all":
         print(f"step=register skipped=scope: one model per {recipe.scope}, in {stage1} and {stage2}", flush=True)
         return scores
-    registered = [stage2.name, recipe.tracking, run.run_id]
-    step(home, "register", registered, partial(register, recipe.tracking, run, stage1, stage2))
+    record.settle()
+    registered = [stage2.name, recipe.tracking.registered_model, record.run.run_id]
+    step(home, "register", registered, partial(register, recipe.tracking, record.run, stage1, stage2))
     return scores
 
 
 def train(
-    recipe: Recipe, home: Path, run: tracking.Run, name: str, inputs: list[Path], make_stage: Callable[[Group], Stage]
+    recipe: Recipe,
+    home: Path,
+    record: Record,
+    name: str,
+    shared: Sequence[Group],
+    inputs: list[Path],
+    make_stage: Callable[[Group], Stage],
 ) -> Path:
-    """One stage as a step; its curves go to the run while it trains, or at once if it was finished before.
+    """One stage as a step; its curves are recorded while it trains, or at once if it was finished before.
 
     Scope `all` trains under Ray Train, the groups of other scopes as a pool of tasks, each in a folder of its name.
     """
     section = getattr(recipe, name)
     numeric = [recipe.seed, recipe.grid, recipe.model, section, recipe.engine.workers, recipe.engine.precision]
     numeric += [] if recipe.scope == "all" else [recipe.scope]
-    shared = groups(recipe.scope, open_store(inputs[0]))
-
-    def log(group: Group, rows: list[dict[str, float]]) -> None:
-        prefix = f"{name}/{group.name}".rstrip("/")
-        logged = run.last_step(f"{prefix}/total")
-        shown = [(int(row["step"]), {key: row[key] for key in row if key not in _CLOCK}) for row in rows]
-        run.log_metrics(prefix, [point for point in shown if point[0] > logged])
+    log = partial(record.rows, name)
 
     def make(folder: Path) -> None:
         if recipe.scope != "all":
@@ -85,16 +91,15 @@ def train(
             config = training.export_config(recipe, everything)
             training.fit(partial(make_stage, everything), folder, name, recipe.engine, recipe.seed, config)
 
-    folder = step(home, name, [*(path.name for path in inputs), *numeric], make)
+    folder = step(home, name, [*(path.name for path in inputs), *numeric], record.timing(name)(make))
     for group in shared:
-        log(group, read_curve(group.folder(folder)))
-    run.log_artifact(folder, name)
+        record.stage(name, group, group.folder(folder))
     return folder
 
 
 def register(names: TrackingConfig, run: tracking.Run, stage1: Path, stage2: Path, folder: Path) -> None:
     """Put both exports into the registry as one model; `version.json` says which version it became."""
-    version = tracking.register_model(run, names.registered_model, {"stage1": stage1, "stage2": stage2})
+    version = registry.register_model(run, names.registered_model, {"stage1": stage1, "stage2": stage2})
     (folder / "version.json").write_text(json.dumps({"name": names.registered_model, "version": version}) + "\n")
 
 
@@ -109,18 +114,18 @@ def report(home: Path, scores: Path) -> None:
 
 
 @contextmanager
-def recorded(run: tracking.Run) -> Iterator[None]:
-    """Close the run as what the block's end makes it; whatever ended the block goes on."""
+def recorded(record: Record) -> Iterator[None]:
+    """Close the runs as what the block's end makes them; whatever ended the block goes on."""
     try:
         yield
     except (SystemExit, KeyboardInterrupt):
-        run.end("KILLED")
+        record.end("KILLED")
         raise
     except BaseException as error:
         cause = refusal_in(error)
-        run.end("FAILED", str(cause) if cause else f"{type(error).__name__}: {str(error).splitlines()[:1]}")
+        record.end("FAILED", str(cause) if cause else f"{type(error).__name__}: {str(error).splitlines()[:1]}")
         raise
-    run.end("FINISHED")
+    record.end("FINISHED")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,17 +152,21 @@ def run_recipe(path: Path, home: Path) -> None:
     try:
         recipe = load_recipe(path)
     except CryoFoundError as error:
-        tracking.record_failure(home, TrackingConfig().experiment, path.stem, str(error))
+        with suppress(TrackingError):  # what is wrong with the recipe is what its author has to hear
+            tracking.record_failure(home, TrackingConfig().experiment, path.stem, str(error))
         raise
-    tags = {"recipe": digest(recipe), "git_revision": git_revision(Path.cwd()), "recipe_file": str(path)}
+    revision = git_revision(Path.cwd())
+    tags = {"kind": "recipe", "recipe": digest(recipe), "recipe_file": str(path), "git_revision": revision}
+    tags |= {"mlflow.source.name": str(path), "mlflow.source.git.commit": revision, **environment()}
     run = tracking.open_run(home, recipe.tracking.experiment, recipe.name, digest(recipe), tags)
-    run.log_params(tracking.recipe_params(recipe))
-    with recorded(run):
+    run.log_params(tracking.recipe_params(recipe.model_dump(mode="json")))
+    record = Record(recipe, run)
+    with recorded(record):
         if not ray.is_initialized():
             ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
             signal.signal(signal.SIGTERM, stopped)  # after ray.init, which sets its own
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # the steps tell their progress themselves
-        scores = pretrain(recipe, home, run)
+        scores = pretrain(recipe, home, record)
     report(home, scores)
 
 

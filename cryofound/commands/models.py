@@ -19,7 +19,7 @@ def add_to(nouns: Any) -> None:
 
 def list_models(home: Path) -> None:
     """Print the registered models of a home."""
-    from cryofound.tracking import registered_models  # takes seconds, which only this command should cost
+    from cryofound.registry import registered_models  # takes seconds, which only this command should cost
 
     rows = registered_models(home)
     table = Table("name", "version", "aliases", "run", "made")

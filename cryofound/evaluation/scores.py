@@ -73,27 +73,54 @@ def evaluate_ensemble(system: System, samples_xyz: np.ndarray) -> EnsembleScore:
 
 
 def flat_metrics(states: Sequence[StateScore], ensembles: Sequence[EnsembleScore]) -> dict[str, float]:
-    """Metric name to number: `<quantity>/<system>/<state>` for every score, `<split>_<quantity>` for a split's means.
+    """Means by name: `scores/<split>_<quantity>` over states, `family/<family>/<quantity>` over systems.
 
-    Splits are train, validation and held_out; besides the three mean RMSDs each has `<split>_least_nearest_count`, the
-    smallest count of samples at any of its states. Scores that are None are left out.
+    Splits are train, validation and held_out; each has `scores/<split>_least_nearest_count`, the smallest count of
+    samples at any of its states. A family has the mean of its systems' means (`system_metrics`), over all of them and,
+    as `family/<family>/held_out_<quantity>`, over those never seen in training.
     """
     metrics: dict[str, float] = {}
     for split in ("train", "validation", "held_out"):
         chosen = [score for score in states if score.split == split]
         if chosen:
             for quantity in STATE_QUANTITIES:
-                metrics[f"{split}_{quantity}"] = float(np.mean([getattr(score, quantity) for score in chosen]))
-            metrics[f"{split}_least_nearest_count"] = float(min(score.nearest_count for score in chosen))
-    for score in states:
-        for quantity in (*STATE_QUANTITIES, "nearest_count"):
-            metrics[f"{quantity}/{score.system_id}/{score.state_id}"] = float(getattr(score, quantity))
-    for ensemble in ensembles:
-        for quantity in ENSEMBLE_QUANTITIES:
-            value = getattr(ensemble, quantity)
-            if value is not None:
-                metrics[f"{quantity}/{ensemble.system_id}"] = float(value)
+                metrics[f"scores/{split}_{quantity}"] = float(np.mean([getattr(score, quantity) for score in chosen]))
+            metrics[f"scores/{split}_least_nearest_count"] = float(min(score.nearest_count for score in chosen))
+    systems = system_metrics(states, ensembles)
+    for family in sorted({ensemble.family for ensemble in ensembles}):
+        members = [ensemble for ensemble in ensembles if ensemble.family == family]
+        held_out = [ensemble for ensemble in members if ensemble.split == "held_out"]
+        for prefix, group in (("", members), ("held_out_", held_out)):
+            rows = [systems[ensemble.system_id] for ensemble in group]
+            for name in sorted({name for row in rows for name in row}):
+                values = [row[name] for row in rows if name in row]
+                metrics[f"family/{family}/{prefix}{name.removeprefix('scores/')}"] = float(np.mean(values))
     return metrics
+
+
+def system_metrics(states: Sequence[StateScore], ensembles: Sequence[EnsembleScore]) -> dict[str, dict[str, float]]:
+    """For every system `scores/<quantity>`: its mean over the known states, or what is true of its ensemble as a whole.
+
+    Scores that are None are left out.
+    """
+    systems: dict[str, dict[str, float]] = {}
+    for ensemble in ensembles:
+        own = [score for score in states if score.system_id == ensemble.system_id]
+        metrics = {name: np.mean([getattr(score, name) for score in own]) for name in STATE_QUANTITIES if own}
+        whole = {name: getattr(ensemble, name) for name in ENSEMBLE_QUANTITIES}
+        systems[ensemble.system_id] = {
+            f"scores/{name}": float(value) for name, value in (metrics | whole).items() if value is not None
+        }
+    return systems
+
+
+def series_metrics(states: Sequence[StateScore], system_id: str) -> list[tuple[int, dict[str, float]]]:
+    """`states/<quantity>` of one system, its states in the place of steps: a curve along the series."""
+    own = [score for score in states if score.system_id == system_id]
+    quantities = (*STATE_QUANTITIES, "nearest_count")
+    return [
+        (step, {f"states/{name}": float(getattr(score, name)) for name in quantities}) for step, score in enumerate(own)
+    ]
 
 
 def state_table(states: Sequence[StateScore]) -> Table:

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -19,9 +20,13 @@ from jobs.pretrain import main
 Recipes = Callable[..., Path]
 
 
-def runs(home: Path) -> list[Run]:
+def runs(home: Path) -> dict[str, Run]:
+    """All runs by name."""
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    named = {str(run.info.run_name): run for run in found}
+    assert len(named) == len(found)
+    return named
 
 
 def one(home: Path, name: str) -> Path:
@@ -45,16 +50,38 @@ def test_from_entries_to_a_registered_model_and_again(
     assert "held out" in printed
     assert f"mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}" in printed
 
-    (run,) = runs(home)
-    assert run.info.status == "FINISHED"
-    assert run.data.params["stage1.steps"] == "40"
-    assert run.data.metrics["scores/held_out_recall_rmsd"] > 0
+    found = runs(home)
+    run = found["tiny"]
+    assert set(found) == {"tiny", "stage1", "stage2", "hinges/one", "hinges/two"}
+    assert {each.info.status for each in found.values()} == {"FINISHED"}
+    children = [each for each in found.values() if each is not run]
+    assert {each.data.tags["mlflow.parentRunId"] for each in children} == {run.info.run_id}
+    assert {each.data.tags["stage"] for each in children if each.data.tags["kind"] == "stage"} == {"stage1", "stage2"}
+    assert run.data.params["stage1.steps"] == found["stage1"].data.params["stage1.steps"] == "40"
+    assert run.data.tags["store"] == one(home, "store").name
+    assert run.data.tags["recipe_file"] == str(recipe)
+    assert run.data.tags["torch"] == torch.__version__
+    assert set(run.data.metrics) >= {f"seconds/{name}" for name in ("store", "stage1", "stage2", "sample", "evaluate")}
+
+    # what is true of one system is also the mean of a family's held-out systems, and of the split's
+    two = found["hinges/two"].data.metrics
+    assert two["scores/recall_rmsd"] == run.data.metrics["family/hinges/held_out_recall_rmsd"] > 0
+    assert two["scores/recall_rmsd"] == pytest.approx(run.data.metrics["scores/held_out_recall_rmsd"])
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    for name, steps in (("stage1/ncc", range(5, 41, 5)), ("stage2/total", range(10, 41, 10))):
-        assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(steps)
-    artifacts = home / "mlartifacts" / run.info.run_id / "artifacts"
-    assert {path.name for path in (artifacts / "evaluation").iterdir()} >= {"scores.json", "one.png", "two.png"}
-    assert (artifacts / "stage1" / "model.safetensors").is_file()
+
+    def steps(name: str, metric: str) -> list[int]:
+        return [point.step for point in client.get_metric_history(found[name].info.run_id, metric)]
+
+    curves = {("stage1", "training/ncc"): [*range(5, 41, 5)], ("stage2", "training/total"): [*range(10, 41, 10)]}
+    curves |= {("hinges/two", "states/recall_rmsd"): [0, 1], ("tiny", "seconds/stage1"): [0]}
+    assert {key: steps(*key) for key in curves} == curves
+
+    def artifacts(name: str) -> Path:
+        return home / "mlartifacts" / found[name].info.run_id / "artifacts"
+
+    assert (artifacts("tiny") / "evaluation" / "scores.json").is_file()
+    assert (artifacts("hinges/two") / "two.png").is_file()
+    assert (artifacts("stage1") / "export" / "model.safetensors").is_file()
     assert not [path for path in home.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".partial")]
 
     # what was registered draws the samples that were scored
@@ -67,8 +94,12 @@ def test_from_entries_to_a_registered_model_and_again(
 
     assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
     assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "sample", "evaluate", "register"]
-    (again,) = runs(home)
-    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+    again = runs(home)
+    assert {name: each.info.run_id for name, each in again.items()} == {
+        name: each.info.run_id for name, each in found.items()
+    }
+    assert {each.info.status for each in again.values()} == {"FINISHED"}
+    assert {key: steps(*key) for key in curves} == curves
 
     # a step whose result is lost is made again from its inputs, to the same bytes; nothing else is
     before = {path.name: path.read_bytes() for path in one(home, "sample").glob("[!m]*")}
@@ -84,7 +115,7 @@ def refused(recipe: Path, home: Path, capfd: pytest.CaptureFixture[str]) -> str:
     assert main(["--recipe", str(recipe), "--home", str(home)]) == 1
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     (line,) = lines
-    (run,) = runs(home)
+    (run,) = runs(home).values()
     assert run.info.status == "FAILED"
     assert line == f"error: {run.data.tags['error']}"
     assert not [folder for folder in home.glob("*-*") if folder.is_dir() and is_finished(folder)]
@@ -145,6 +176,7 @@ def test_infinite_loss_is_refused_and_a_gentler_recipe_goes_on_from_the_store(
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "stage1: the loss is not finite at step" in line
     assert "lower stage1.learning_rate (1e+30)" in line
-    (run,) = runs(home)
-    assert run.info.status == "FAILED"
+    found = runs(home)
+    assert {name: run.info.status for name, run in found.items()} == {"tiny": "FAILED", "stage1": "FAILED"}
+    assert f"error: {found['tiny'].data.tags['error']}" == line
     assert json.loads((one(home, "store") / "manifest.json").read_text())["systems"] == ["one", "two"]

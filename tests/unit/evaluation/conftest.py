@@ -63,12 +63,12 @@ def build_system(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def peptide() -> Callable[..., AtomicModel]:
     return build_peptide
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_system() -> Callable[..., System]:
     return build_system
 

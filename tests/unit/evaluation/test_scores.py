@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -11,12 +12,14 @@ from cryofound.evaluation.scores import (
     evaluate_ensemble,
     flat_metrics,
     read_scores,
+    series_metrics,
     state_table,
+    system_metrics,
     write_scores,
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # cctbx takes seconds
 def scored(peptide, make_system):
     reference = peptide(12, -57.0, -47.0)
     hinge = np.where(reference.residue_index < 6, 0.0, 4.0)[:, None] * np.array([0.0, 0.0, 1.0])
@@ -32,12 +35,36 @@ def test_metrics_are_means_of_their_split(scored):
     states, ensembles = scored
     metrics = flat_metrics(states, ensembles)
     held_out = [score for score in states if score.split == "held_out"]
-    assert metrics["held_out_recall_rmsd"] == pytest.approx(np.mean([score.recall_rmsd for score in held_out]))
-    assert metrics["train_recall_rmsd"] == states[0].recall_rmsd
-    assert metrics["validation_static_rmsd"] == states[1].static_rmsd
-    assert metrics["held_out_least_nearest_count"] == 0.0
-    assert metrics["nearest_count/peptide/a"] == held_out[0].nearest_count
+    assert metrics["scores/held_out_recall_rmsd"] == pytest.approx(np.mean([score.recall_rmsd for score in held_out]))
+    assert metrics["scores/train_recall_rmsd"] == states[0].recall_rmsd
+    assert metrics["scores/validation_static_rmsd"] == states[1].static_rmsd
+    assert metrics["scores/held_out_least_nearest_count"] == 0.0
     assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_family_has_the_mean_of_its_systems(scored):
+    states, (train, held_out) = scored
+    # one system with two states and one with a single one weigh the same
+    states = [dataclasses.replace(score, system_id="left out") for score in states[2:]] + states[:2]
+    held_out = dataclasses.replace(held_out, system_id="left out")
+    other = dataclasses.replace(train, system_id="alone", family="other", diversity=7.0)
+    metrics = flat_metrics(states[1:], [train, held_out, other])
+    means = system_metrics(states[1:], [train, held_out, other])
+    both = [means[name]["scores/recall_rmsd"] for name in (train.system_id, "left out")]
+    assert both == pytest.approx([np.mean([score.recall_rmsd for score in states[2:]]), states[1].recall_rmsd])
+    assert metrics["family/peptides/recall_rmsd"] == pytest.approx(np.mean(both))
+    assert metrics["family/peptides/held_out_recall_rmsd"] == states[1].recall_rmsd
+    assert metrics["family/other/diversity"] == 7.0
+    assert "family/other/recall_rmsd" not in metrics
+    assert not [name for name in metrics if name.startswith("family/other/held_out")]
+
+
+def test_series_has_its_states_for_steps(scored):
+    states, _ = scored
+    series = series_metrics(states[:2], states[0].system_id)
+    assert [step for step, _ in series] == [0, 1]
+    assert [row["states/static_rmsd"] for _, row in series] == [score.static_rmsd for score in states[:2]]
+    assert series_metrics(states, "another") == []
 
 
 def test_excess_of_outliers_is_against_the_own_reference(scored):
