@@ -86,8 +86,8 @@ def is_finished(folder: Path) -> bool:
 def publishing(folder: Path, **facts: Any) -> Iterator[Path]:
     """Give `<folder>.partial` to write in; when the block ends well it gets its manifest and its final name.
 
-    The partial folder is kept from an earlier attempt, so that what is resumable in it can be resumed. Raises StoreError
-    where the disk is full.
+    The partial folder is kept from an earlier attempt, so that what is resumable in it can be resumed. Raises
+    StoreError where the disk is full.
     """
     folder = Path(folder)
     partial = folder.with_name(folder.name + PARTIAL)

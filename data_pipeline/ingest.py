@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryofound import errors
 from cryofound.catalog.locking import locked
+from cryofound.disk import room_for
 from cryofound.ensemble.splits import SUBSETS, shard_contents
 from cryofound.ensemble.store import SHARDS, STORE, STORE_SCHEMA, SYSTEMS, open_system, read_grid, system_folder
 from cryofound.ensemble.writing import is_written, partial_folder, shard_starts, states_per_shard
@@ -42,7 +43,7 @@ def ingest(plan: Plan, stream: Stream, *, strict: bool = False, report: Report =
     and seconds since its beginning.
     """
     store = plan.store
-    with locked(plan.cache / store.name):
+    with locked(plan.cache / store.name), room_for("its files", store.parent):
         if found(plan):
             return store
         print(f"step={STORE} digest={plan.identity} systems={len(plan.systems)} states={plan.states}", flush=True)
