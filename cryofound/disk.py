@@ -16,7 +16,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the file system, a quota, a
 
 @contextmanager
 def room_for(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
-    """Raise StoreError if the block fails for want of room in `folder` for `what`, of about `needed` bytes (0: unknown).
+    """Raise StoreError if the block fails for want of room in `folder` for `what`, about `needed` bytes (0: unknown).
 
     torch and safetensors tell of a full disk in words of their own, so where bytes are given and they fail, the file
     system itself is asked for that much room. Every other error passes as it is.

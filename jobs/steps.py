@@ -46,7 +46,10 @@ def fan_out(name: str, function: Callable[[Item], Result], items: Sequence[Item]
     results: dict[int, Result] = {}
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1)
-        results[pending.pop(ready[0])] = ray.get(ready[0])
+        try:
+            results[pending.pop(ready[0])] = ray.get(ready[0])
+        except RayTaskError as error:
+            raise error.cause from error
         print(f"{name} {bar(len(results), len(items))}", flush=True)
     return [results[row] for row in range(len(items))]
 
