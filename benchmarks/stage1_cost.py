@@ -2,7 +2,7 @@
 
 Each measurement is a process of its own that runs the real `Stage1` on maps of a bent model; its peak is the largest
 resident memory that it ever had, libraries included. At TRPV3's size the baseline does not fit here: its tensors are
-counted without values (live_tensors.py) and added to what the process holds before its first step. The same count is
+counted without values (training/live_tensors.py) and added to what the process holds before its first step. The same count is
 held against measured peaks at smaller sizes with TRPV3's ratio of pairs to voxels, so that the peak is at the same
 operation.
 """
@@ -25,7 +25,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.baseline import Baseline
-from benchmarks.live_tensors import LiveTensors
+from cryofound.training.live_tensors import LiveTensors
 from cryofound.config import GridConfig, Recipe, Stage1Config
 from cryofound.ensemble.shards import ShardIndex, shard_key, write_shard
 from cryofound.ensemble.system import State, System

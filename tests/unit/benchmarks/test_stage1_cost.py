@@ -8,7 +8,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.live_tensors import LiveTensors
+from cryofound.training.live_tensors import LiveTensors
 from benchmarks.stage1_cost import channel_model
 from cryofound.physics.geometry import bonded_to_next
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.live_tensors import LiveTensors
+from cryofound.training.live_tensors import LiveTensors
 from benchmarks.stage1_cost import Case, stage1_of
 from cryofound.config import Stage1Config
 from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
