@@ -133,11 +133,19 @@ class Stage1Config(Section):
         le=1,
         description="share of maps decoded without sequence and system residual, as new systems",
     )
+    family_balance: float = Field(
+        default=0.0, ge=0, le=1, description="0: every map is seen as often; 1: every family, however many maps it has"
+    )
+    even_cost: bool = Field(
+        default=False, description="smaller batches of larger molecules; batch_size is that of the smallest"
+    )
+    batch_multiple: int = Field(default=1, ge=1, description="of batches made smaller: the workers that share them")
     coarse_resolution: float = Field(
         default=0.0, ge=0, description="angstrom that maps are compared at first, sharpening to their own; 0: their own"
     )
     coarse_share: float = Field(default=0.6, gt=0, le=1, description="share of the steps that this takes")
     checkpoint_every: int = 100
+    validate_every: int = Field(default=500, ge=0, description="a multiple of checkpoint_every finds the best; 0: never")
     log_every: int = 20
 
 
@@ -156,12 +164,19 @@ class Stage2Config(Section):
     relatives: float = Field(
         default=0.3, ge=0, le=1, description="share of codes lent by a relative of the family to another's reference"
     )
+    companions: int = Field(
+        default=0, ge=0, description="most relatives whose like motions are mixed into a lent one, by random weights"
+    )
+    lent_amplitude: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="least and largest factor of a lent motion"
+    )
     condition_dropout: float = Field(default=0.1, ge=0, le=1)
     coupling: Literal["independent", "optimal_transport"] = Field(
         default="independent", description="of noise and codes; the second exchanges noise between codes of a condition"
     )
     interpolations_per_gap: int = Field(default=0, description="latents between neighbouring states (the paper: 93)")
     checkpoint_every: int = 500
+    validate_every: int = Field(default=500, ge=0, description="as in stage1")
     log_every: int = 50
 
 

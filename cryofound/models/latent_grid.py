@@ -37,6 +37,15 @@ class TokenGrid:
             self.index[index], self.mask[index], self.neighbours[index], self.centres_xyz[index], self.edge
         )
 
+    def trimmed(self) -> "TokenGrid":
+        """The same token lists without the places that are padding in all of them."""
+        count, whole = int(self.mask.sum(1).max()), self.mask.shape[1]
+        neighbours = self.neighbours[:, :count]
+        neighbours = torch.where(neighbours == whole, count, neighbours)
+        return TokenGrid(
+            self.index[:, :count], self.mask[:, :count], neighbours, self.centres_xyz[:, :count], self.edge
+        )
+
     def to(self, device: torch.device | str) -> "TokenGrid":
         """The same tokens on another device."""
         index, mask = self.index.to(device), self.mask.to(device)
@@ -89,7 +98,10 @@ def occupied_tokens(
     centres = latent_centres(box_size, voxel_size, reference_xyz.device)
     edge = box_size // STRIDE
     occupied = torch.stack(
-        [_occupied(xyz[mask], edge, STRIDE * voxel_size, reach) for xyz, mask in zip(reference_xyz, atom_mask, strict=True)]
+        [
+            _occupied(xyz[mask], edge, STRIDE * voxel_size, reach)
+            for xyz, mask in zip(reference_xyz, atom_mask, strict=True)
+        ]
     )
     count = int(occupied.sum(1).max())
     # a stable sort brings the occupied places, in grid order, to the front

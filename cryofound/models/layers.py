@@ -37,6 +37,8 @@ class TokenConvNeXt(nn.Module):
     kept at zero; neighbours (batch, token, 27) are rows of the token list as in `TokenGrid`.
     """
 
+    recomputable = True  # what it keeps for the backward pass can be had again from its inputs
+
     def __init__(self, width: int, condition_width: int = 0):
         super().__init__()
         self.depthwise = nn.Parameter(torch.randn(27, width) * 27**-0.5)

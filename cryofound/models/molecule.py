@@ -48,6 +48,17 @@ class MoleculeBatch:
         """The molecules at `index` (n,), repeats allowed."""
         return MoleculeBatch(*(getattr(self, field.name)[index] for field in fields(self)))
 
+    def trimmed(self) -> "MoleculeBatch":
+        """The same molecules without the atoms and residues that are padding in all of them."""
+        atoms, residues = int(self.atom_mask.sum(1).max()), int(self.residue_mask.sum(1).max())
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        per_atom = ("reference_xyz", "amplitude", "atom_name", "residue_index")
+        cut = {
+            name: value[:, : atoms if name in per_atom else residues] if value.dim() > 1 else value
+            for name, value in values.items()
+        }
+        return replace(self, **cut)
+
     def hiding(self, identity: Tensor, geometry: Tensor) -> "MoleculeBatch":
         """The same molecules, of some of which residue tokens say less; identity, geometry (batch,) bool.
 

@@ -67,6 +67,8 @@ class VelocityNetwork(nn.Module):
 class _Block(nn.Module):
     """Self-attention, cross-attention to residues, MLP; each modulated by the time (adaLN-zero, arXiv 2212.09748)."""
 
+    recomputable = True  # what it keeps for the backward pass can be had again from its inputs
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads

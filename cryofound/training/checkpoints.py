@@ -1,12 +1,14 @@
 """Checkpoints: numbered folders, each written aside, checksummed and renamed, so that one is whole or not there.
 
-A finished stage exports `model.safetensors` (fp32) and `config.json`; only exports leave the training code.
+Each holds DeepSpeed's state and, like a finished stage, an export: `model.safetensors` (fp32) and `config.json`, which
+can be looked at and sampled from. Only exports leave the training code.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +16,31 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cryofound.errors import StoreError
-from cryofound.manifest import PARTIAL, is_finished, read_manifest, write_manifest
+from cryofound.manifest import PARTIAL, is_finished, publishing, read_manifest, write_manifest
 
 if TYPE_CHECKING:  # reading an export must not load DeepSpeed
     from cryofound.training.engine import Engine
 
-KEEP = 2
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_PREFIX = "step-"
+WEIGHTS, CONFIG, BEST = "model.safetensors", "config.json", "best.safetensors"
+_PREFIX, _UNIVERSAL = "step-", "universal-"
 
 
-def save(folder: Path, step: int, engine: "Engine", *, keep: int = KEEP, **facts: Any) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    engine: "Engine",
+    *,
+    export: Callable[[nn.Module], dict[str, Tensor]],
+    config: Mapping[str, Any],
+    validation: float | None = None,
+    keep_last: int,
+    keep_best: int,
+) -> Path:
     """Write the engine's state after `step` steps to `folder/step-<step>`; every rank calls it, rank 0 publishes.
 
-    The `keep` newest checkpoints stay. The folder must be one that all ranks share.
+    `export` gives the weights of `model.safetensors` and `config` says how to build their module. `validation` is the
+    loss by which the `keep_best` best stay; the `keep_last` newest stay beside them. The folder must be one that all
+    ranks share.
     """
     final = Path(folder) / f"{_PREFIX}{step:08d}"
     partial = final.with_name(final.name + PARTIAL)
@@ -36,12 +49,16 @@ def save(folder: Path, step: int, engine: "Engine", *, keep: int = KEEP, **facts
         partial.mkdir(parents=True)
     engine.barrier()
     engine.save(partial)
+    with engine.whole() as module:
+        if engine.rank == 0:
+            save_export(partial, export(module), dict(config))
     engine.barrier()
     if engine.rank == 0:
-        write_manifest(partial, step=step, world=engine.world, **facts)
+        write_manifest(partial, step=step, world=engine.world, zero_stage=engine.zero_stage, validation=validation)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        for old in found(folder)[:-keep]:
+        everything = found(folder)
+        for old in {*everything} - {*everything[-keep_last:], *best(folder)[:keep_best]}:
             shutil.rmtree(old)
     engine.barrier()
     return final
@@ -53,11 +70,24 @@ def found(folder: Path) -> list[Path]:
     return sorted(path for path in folders if not path.name.endswith(PARTIAL) and is_finished(path))
 
 
+def best(folder: Path) -> list[Path]:
+    """Published checkpoints that were validated, the best first."""
+    validated = []
+    for path in found(folder):
+        try:
+            loss = read_manifest(path, check=False)["validation"]
+        except StoreError:  # damaged: `load_latest` says so
+            continue
+        if loss is not None:
+            validated.append((loss, path))
+    return [path for _, path in sorted(validated)]
+
+
 def load_latest(folder: Path, engine: "Engine", warn: Callable[[str], None]) -> int:
     """Put the newest undamaged checkpoint into the engine and return its step; 0 where there is none.
 
-    A damaged checkpoint is passed over with a warning that names the file. Raises StoreError if one was written by
-    another number of workers.
+    One of another number of workers is converted first. A damaged checkpoint is passed over with a warning that names
+    the file. Raises StoreError if one was written with another ZeRO stage.
     """
     for path in reversed(found(folder)):
         try:
@@ -65,14 +95,43 @@ def load_latest(folder: Path, engine: "Engine", warn: Callable[[str], None]) -> 
         except StoreError as error:
             warn(f"{error} (going back to the checkpoint before it)")
             continue
-        if manifest["world"] != engine.world:
+        if manifest["zero_stage"] != engine.zero_stage:
             raise StoreError(
-                f"{path}: written by {manifest['world']} workers, this run has {engine.world}; "
-                "set engine.workers back, or delete the folder to start again"
+                f"{path}: written with ZeRO stage {manifest['zero_stage']}, this run has {engine.zero_stage}; "
+                "set engine.zero_stage back, or delete the folder to start again"
             )
-        engine.load(path)
+        if manifest["world"] == engine.world or engine.zero_stage == 0:  # without ZeRO every rank holds everything
+            engine.load(path)
+        else:
+            with _universal(path, engine) as converted:
+                engine.load(converted, universal=True)
         return int(manifest["step"])
     return 0
+
+
+@contextmanager
+def _universal(path: Path, engine: "Engine") -> Iterator[Path]:
+    """The checkpoint at `path` in a form for any number of ranks, while the block runs; rank 0 makes it."""
+    converted = path.with_name(path.name.replace(_PREFIX, _UNIVERSAL))
+    if engine.rank == 0 and not is_finished(converted):
+        shutil.rmtree(converted.with_name(converted.name + PARTIAL), ignore_errors=True)
+        with publishing(converted, step=path.name) as partial:
+            engine.to_universal(path, partial)
+    engine.barrier()
+    read_manifest(converted)  # compares checksums
+    yield converted
+    engine.barrier()
+    if engine.rank == 0:
+        shutil.rmtree(converted)
+
+
+def keep_best_weights(checkpoints: Path, folder: Path) -> None:
+    """Put the weights of the best validated checkpoint, if there is one, into `folder` as `best.safetensors`."""
+    for path in best(checkpoints)[:1]:
+        read_manifest(path)
+        aside = Path(folder) / (BEST + PARTIAL)
+        shutil.copyfile(path / WEIGHTS, aside)
+        os.replace(aside, Path(folder) / BEST)
 
 
 def save_export(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:

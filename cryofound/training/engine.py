@@ -1,22 +1,27 @@
-"""DeepSpeed behind a few calls: build, step, save, load. Nothing else imports deepspeed."""
+"""DeepSpeed behind a few calls: build, add gradients, step, save, load. Nothing else imports deepspeed."""
 
 import logging
 import os
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at the first import of deepspeed
 
 import deepspeed
 import deepspeed.ops
+from deepspeed.checkpoint import ds_to_universal
+from deepspeed.runtime.base_optimizer import ZeROOptimizer
 from deepspeed.utils import logger as deepspeed_logger
 
 from cryofound.config import EngineConfig
@@ -42,7 +47,7 @@ def deepspeed_settings(config: EngineConfig, gradient_clip: float) -> dict[str, 
     """
     return {
         "train_micro_batch_size_per_gpu": 1,  # only used for DeepSpeed's own throughput figures
-        "gradient_accumulation_steps": 1,
+        "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": gradient_clip,
         "zero_optimization": {
             "stage": config.zero_stage,
@@ -70,7 +75,10 @@ class Engine:
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
         self.autocast = config.precision == "bf16"
+        self.zero_stage, self.accumulation = config.zero_stage, config.accumulation
         self.module = module.to(self.device)
+        if config.activation_checkpointing:
+            recompute_blocks(self.module)
         self._optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.0, weight_decay=weight_decay)
         self.wrapped, *_ = deepspeed.initialize(
             model=self.module,
@@ -79,20 +87,49 @@ class Engine:
             dist_init_required=False,
         )
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
-        """One backward pass (gradients averaged over ranks), clipping, and one AdamW step."""
+    def add_gradient(self, loss: Tensor, share: float) -> None:
+        """The backward pass of a mean over a part that is `share` of the global batch, `accumulation` times a step."""
+        if isinstance(self.wrapped.optimizer, ZeROOptimizer):
+            # as DeepSpeed's own forward does; without it ZeRO 3 forgets the parts before the last
+            self.wrapped.optimizer.clear_backward_seen_flag()
+        self.wrapped.backward(loss * (share * self.world), scale_wrt_gas=False)  # DeepSpeed averages over ranks
+        if not self.wrapped.is_gradient_accumulation_boundary():
+            self.wrapped.step()  # only counts
+
+    def step(self, learning_rate: float) -> float:
+        """Clip the gradient of the whole batch and take one AdamW step; the gradient's norm before clipping."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self.wrapped.backward(loss)
+        if self.zero_stage:
+            self.wrapped.step()
+            return float(self.wrapped.get_global_grad_norm() or 0.0)
+        gradients = [weight.grad for weight in self.module.parameters() if weight.grad is not None]
+        norm = float(nn.utils.get_total_norm(gradients))
         self.wrapped.step()
+        return norm
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Average of a tensor over ranks; the same on every rank."""
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of a tensor over ranks; the same on every rank."""
+        return self._reduced(values, torch.distributed.ReduceOp.SUM)
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Largest of each number over ranks; the same on every rank."""
+        return self._reduced(values, torch.distributed.ReduceOp.MAX)
+
+    def peak_gib(self) -> float:
+        """The most memory that this rank ever held, GiB: allocated by torch on CUDA, resident on the CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**30
+        # not getrusage: that counts what the process was before it became this program
+        status = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 2**20
+
+    def _reduced(self, values: Tensor, how: torch.distributed.ReduceOp.RedOpType) -> Tensor:
         if self.world == 1:
             return values
-        values = values.clone()
-        torch.distributed.all_reduce(values)
-        return values / self.world
+        values = values.to(self.device, copy=True)
+        torch.distributed.all_reduce(values, how)
+        return values
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -106,11 +143,33 @@ class Engine:
             for script in Path(folder).glob("zero_to_*.py"):
                 script.unlink()  # DeepSpeed puts its conversion scripts into every checkpoint
 
-    def load(self, folder: Path) -> None:
-        """Restore what `save` wrote. The files are pickles: only folders whose checksums were compared come here."""
+    def load(self, folder: Path, *, universal: bool = False) -> None:
+        """Restore what `save` wrote, or with `universal` what `to_universal` made of it.
+
+        The files are pickles: only folders whose checksums were compared come here.
+        """
+        # documented as a setting of `initialize`, when the folder is not known yet; read when loading alone
+        settings = self.wrapped._config
+        assert settings is not None, "initialize sets it"
+        settings.load_universal_checkpoint = universal
         path, _ = self.wrapped.load_checkpoint(str(folder), tag=_TAG)
         if path is None:
             raise StoreError(f"{folder}: DeepSpeed found no checkpoint in it; delete the folder to start again")
+
+    @staticmethod
+    def to_universal(folder: Path, target: Path) -> None:
+        """Rewrite into `target` what `save` put into `folder` with ZeRO 1 to 3, for any number of ranks."""
+        settings = Namespace(
+            input_folder=str(folder / _TAG),
+            output_folder=str(target / _TAG),
+            num_extract_workers=1,
+            num_merge_workers=1,
+            keep_temp_folder=False,
+            strict=True,
+            inject_missing_state=True,
+        )
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            ds_to_universal.main(settings)
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:
@@ -120,6 +179,13 @@ class Engine:
                 yield self.module
         else:
             yield self.module
+
+
+def recompute_blocks(module: nn.Module) -> None:
+    """Have every block that says so (`recomputable`) keep its inputs alone and run again in the backward pass."""
+    for block in module.modules():
+        if getattr(block, "recomputable", False):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _start_single_process_group() -> None:

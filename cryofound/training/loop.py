@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,14 +15,20 @@ from cryofound.training.noise import Noise, seed_of
 if TYPE_CHECKING:  # what only reads a curve or defines a stage must not load DeepSpeed
     from cryofound.training.engine import Engine
 
+LOSS = "loss"  # the validation metric that tells which checkpoint is best
+
 
 class Stage(Protocol):
-    """What is trained: a module, its batches and its losses. Stateless: all state is in the module."""
+    """What is trained: a module, its batches and its losses. Stateless: all state is in the module.
+
+    `validate_every`, `checkpoint_every` and `log_every` are in steps; without the first (0), nothing is validated.
+    """
 
     name: str
     steps: int
     batch_size: int
     checkpoint_every: int
+    validate_every: int
     log_every: int
     learning_rate: float
     warmup_steps: int
@@ -37,8 +43,24 @@ class Stage(Protocol):
         """The samples [part::parts] of the `batch_size` of step `step`: a pure function, so that resuming is exact."""
         ...
 
+    def atoms(self, batch: Any) -> int:
+        """Atoms of all samples of a batch, without padding."""
+        ...
+
+    def describe(self, step: int) -> str:
+        """What the batch of a step holds, for the one line of an error: its samples, and what is wrong with them."""
+        ...
+
     def losses(self, module: nn.Module, batch: Any, noise: Noise) -> dict[str, Tensor]:
         """Scalars, each a mean over the batch; `total` is minimised, the others are logged. Random numbers: `noise`."""
+        ...
+
+    def validate(self, module: nn.Module, part: int, parts: int) -> dict[str, Tensor]:
+        """Metrics of one of `parts` parts of the validation set, each as (sum, count): what they sum to is the metric.
+
+        The names are those of all parts; `loss`, where small is good, is among them. Called without gradients on a
+        module in evaluation mode; with ZeRO 3, every part must call the module as often as the others.
+        """
         ...
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
@@ -48,13 +70,22 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """One logged moment: losses are means over ranks and the steps since the last one, the rate since the start."""
+    """One logged moment of all ranks together.
+
+    means: losses and `gradient_norm` over the steps since the last moment, none if all were left out; so are
+    samples_per_second and atoms_per_second, of training alone; steps_per_second is since the start, of everything.
+    memory_gib: the most that any rank ever held. validation: metrics, where this step was validated.
+    """
 
     step: int
     steps: int
-    losses: dict[str, float]
+    means: dict[str, float]
     learning_rate: float
     steps_per_second: float
+    samples_per_second: float
+    atoms_per_second: float
+    memory_gib: float
+    validation: dict[str, float]
 
 
 def learning_rate(step: int, stage: Stage) -> float:
@@ -72,44 +103,51 @@ def train(
     start_step: int,
     seed: int,
     on_log: Callable[[Progress], None],
-    on_checkpoint: Callable[[int], None],
+    on_checkpoint: Callable[[int, float | None], None],
+    skip_steps: Collection[int] = (),
 ) -> None:
-    """Take the steps `start_step` ... `stage.steps` - 1; every rank calls it.
+    """Take the steps `start_step` ... `stage.steps` - 1 but those of `skip_steps`; every rank calls it.
 
-    A step depends on (seed, step, rank) and the engine's state alone, so stopping and going on changes nothing.
-    `on_log` gets a Progress every `log_every` steps, `on_checkpoint` the number of finished steps every
-    `checkpoint_every`, both also after the last step. Raises TrainingError at a loss that is not finite.
+    A step depends on its number, `seed` and the engine's state, so stopping and going on changes nothing; neither does
+    the number of ranks, but for dropout and rounding. `on_log` gets a Progress every `log_every` steps and where it was
+    validated; `on_checkpoint` the number of finished steps every `checkpoint_every`, and the validation loss of that
+    moment if there is one. All three are also due after the last step. Raises TrainingError at a loss or gradient that
+    is not finite, before anything that comes of it is logged or saved, and if there are more parts than samples.
     """
-    sums: dict[str, float] = {}
-    summed, began = 0, time.monotonic()
+    if stage.batch_size < engine.world * engine.accumulation:
+        raise TrainingError(
+            f"{stage.name}: a batch of {stage.batch_size} cannot be shared by {engine.world} workers in "
+            f"{engine.accumulation} parts each; raise {stage.name}.batch_size, or lower engine.workers or "
+            "engine.accumulation"
+        )
+    window, began = _Window(), time.monotonic()
     for step in range(start_step, stage.steps):
-        torch.manual_seed(seed_of(seed, step, engine.rank))  # dropout and the like draw from the global generator
-        noise = Noise(seed, step, range(stage.batch_size)[engine.rank :: engine.world])
-        batch = to_device(stage.batch(step, engine.rank, engine.world), engine.device)
-        with torch.autocast(engine.device.type, torch.bfloat16, enabled=engine.autocast):
-            losses = stage.losses(engine.module, batch, noise)
-        means = _means(engine, losses)
-        if not all(math.isfinite(value) for value in means.values()):
-            raise TrainingError(_not_finite(stage, step, engine, means))
-        engine.step(losses["total"], learning_rate(step, stage))
-
-        for name, value in means.items():
-            sums[name] = sums.get(name, 0.0) + value
-        summed, done = summed + 1, step + 1
-        if done % stage.log_every == 0 or done == stage.steps:
-            rate = (done - start_step) / max(time.monotonic() - began, 1e-9)
+        if step not in skip_steps:
+            started = time.monotonic()
+            window.add(_take_step(engine, stage, step, seed), stage.batch_size, time.monotonic() - started)
+        done = step + 1
+        validated, logged, saved = (
+            every > 0 and (done % every == 0 or done == stage.steps)
+            for every in (stage.validate_every, stage.log_every, stage.checkpoint_every)
+        )
+        validation = _validate(engine, stage) if validated else {}
+        if logged or validated:
             on_log(
                 Progress(
                     step=done,
                     steps=stage.steps,
-                    losses={name: value / summed for name, value in sums.items()},
+                    means=window.means(),
                     learning_rate=learning_rate(step, stage),
-                    steps_per_second=rate,
+                    steps_per_second=(done - start_step) / max(time.monotonic() - began, 1e-9),
+                    samples_per_second=window.samples / max(window.seconds, 1e-9),
+                    atoms_per_second=window.atoms / max(window.seconds, 1e-9),
+                    memory_gib=float(engine.largest(torch.tensor(engine.peak_gib()))),
+                    validation=validation,
                 )
             )
-            sums, summed = {}, 0
-        if done % stage.checkpoint_every == 0 or done == stage.steps:
-            on_checkpoint(done)
+            window = _Window()
+        if saved:
+            on_checkpoint(done, validation.get(LOSS))
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -121,16 +159,71 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch.to(device) if hasattr(batch, "to") else batch
 
 
-def _means(engine: "Engine", losses: dict[str, Tensor]) -> dict[str, float]:
-    names = sorted(losses)
-    values = torch.stack([losses[name].detach().float() for name in names])
-    return dict(zip(names, engine.mean(values).tolist(), strict=True))
+@dataclass
+class _Window:
+    """What is summed up between two logged moments."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    samples: int = 0
+    atoms: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, taken: dict[str, float], samples: int, seconds: float) -> None:
+        for name, value in taken.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.atoms += self.sums.pop(_ATOMS)
+        self.steps, self.samples, self.seconds = self.steps + 1, self.samples + samples, self.seconds + seconds
+
+    def means(self) -> dict[str, float]:
+        return {name: value / self.steps for name, value in self.sums.items()}
 
 
-def _not_finite(stage: Stage, step: int, engine: "Engine", means: dict[str, float]) -> str:
-    values = ", ".join(f"{name}={value:.4g}" for name, value in means.items())
-    return (
-        f"{stage.name}: the loss is not finite at step {step} ({values}; batch {step} over {engine.world} workers); "
-        f"lower {stage.name}.learning_rate ({stage.learning_rate:g}) or {stage.name}.gradient_clip "
-        f"({stage.gradient_clip:g}), and look at the maps of that batch"
+_ATOMS = "atoms"
+
+
+def _take_step(engine: "Engine", stage: Stage, step: int, seed: int) -> dict[str, float]:
+    """One step of all ranks, in `accumulation` parts each: the losses of the whole batch, gradient_norm and atoms."""
+    parts = engine.world * engine.accumulation
+    taken: dict[str, float] = {}
+    for part in range(engine.rank, parts, engine.world):
+        places = range(stage.batch_size)[part::parts]
+        share = len(places) / stage.batch_size
+        torch.manual_seed(seed_of(seed, step, part))  # dropout and the like draw from the global generator
+        batch = to_device(stage.batch(step, part, parts), engine.device)
+        with torch.autocast(engine.device.type, torch.bfloat16, enabled=engine.autocast):
+            losses = stage.losses(engine.module, batch, Noise(seed, step, places))
+        names = sorted(losses)
+        values = [share * losses[name].detach().float() for name in names]
+        values.append(torch.tensor(float(stage.atoms(batch)), device=values[0].device))
+        for name, value in zip([*names, _ATOMS], engine.total(torch.stack(values)).tolist(), strict=True):
+            taken[name] = taken.get(name, 0.0) + value
+        _check_finite(engine, stage, step, taken)
+        engine.add_gradient(losses["total"], share)
+    taken["gradient_norm"] = engine.step(learning_rate(step, stage))
+    _check_finite(engine, stage, step, taken)
+    return taken
+
+
+def _validate(engine: "Engine", stage: Stage) -> dict[str, float]:
+    """Metrics over the parts of all ranks; the module is left in training mode or not, as it was."""
+    training = engine.module.training
+    engine.module.eval()
+    with torch.no_grad(), torch.autocast(engine.device.type, torch.bfloat16, enabled=engine.autocast):
+        sums = stage.validate(engine.module, engine.rank, engine.world)
+    engine.module.train(training)
+    names = sorted(sums)
+    totals = engine.total(torch.stack([sums[name].float() for name in names])).tolist()
+    return {name: total / count for name, (total, count) in zip(names, totals, strict=True) if count}
+
+
+def _check_finite(engine: "Engine", stage: Stage, step: int, taken: dict[str, float]) -> None:
+    if all(math.isfinite(value) for value in taken.values()):
+        return
+    values = ", ".join(f"{name}={value:.4g}" for name, value in taken.items() if name != _ATOMS)
+    raise TrainingError(
+        f"{stage.name}: the loss is not finite at step {step} of {engine.world} workers ({values}), whose batch is "
+        f"{stage.describe(step)}; the last checkpoint is kept. Mend these samples, lower {stage.name}.learning_rate "
+        f"({stage.learning_rate:g}) or {stage.name}.gradient_clip ({stage.gradient_clip:g}), or leave this batch out "
+        f"with engine.skip_steps: [{step}], and run again"
     )

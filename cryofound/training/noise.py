@@ -38,6 +38,18 @@ class Noise:
         return [np.random.default_rng(seed_of(self.seed, self.step, place, name)) for place in places]
 
 
+class Silence(Noise):
+    """Draws that change nothing: zeros, at which a code is its mean, and ones, which are under no share."""
+
+    def normal(self, name: str, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        """Zeros of `shape`, float32."""
+        return torch.zeros(tuple(shape), device=device)
+
+    def uniform(self, name: str, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """Ones (count,) float32."""
+        return torch.ones(count, device=device)
+
+
 def seed_of(*parts: object) -> int:
     """63 bits from its arguments as text; neighbouring numbers share nothing."""
     return random.Random("/".join(map(str, parts))).getrandbits(63)

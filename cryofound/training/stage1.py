@@ -6,16 +6,19 @@ Loss = 1 - NCC + KL + distances kept (backbone windows, bonds, across peptides, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cryofound.config import LossTerm, Recipe, Stage1Config
-from cryofound.ensemble.shards import ShardIndex, global_batch
+from cryofound.ensemble.buckets import Buckets, bucketed_batch, family_weights, make_buckets
+from cryofound.ensemble.shards import SEPARATOR, ShardIndex
 from cryofound.ensemble.system import System
-from cryofound.models.latent_grid import occupied_tokens
+from cryofound.maps.density_map import Grid
 from cryofound.models.molecule import MoleculeBatch
 from cryofound.models.vae import VAE
 from cryofound.physics.blurring import blurred, sharpening
@@ -33,8 +36,9 @@ from cryofound.physics.geometry import (
 from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
 from cryofound.training.checkpoints import load_weights
-from cryofound.training.molecules import molecule_batch, reference_density
-from cryofound.training.noise import Noise
+from cryofound.training.noise import Noise, Silence
+from cryofound.training.shelves import make_shelves
+from cryofound.training.validating import summed, validation_batches
 
 
 @dataclass(frozen=True)
@@ -61,21 +65,11 @@ class Stage1:
         self.system_ids = training_ids(systems)
         self.systems = [systems[name] for name in self.system_ids]
         self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
-        self.batch_size = config.batch_size
+        self.batch_size, self.validate_every = config.batch_size, config.validate_every
         self.learning_rate, self.warmup_steps = config.learning_rate, config.warmup_steps
         self.weight_decay, self.gradient_clip = config.weight_decay, config.gradient_clip
-        self.grid = self.systems[0].grid
-        self.molecules = molecule_batch(self.systems, range(len(self.systems)), recipe.model.embedding_width)
-        self.tokens = occupied_tokens(
-            self.molecules.reference_xyz,
-            self.molecules.atom_mask,
-            self.grid.shape_zyx[0],
-            self.grid.voxel_size,
-            recipe.model.occupancy_reach,
-        )
-        self.reference = reference_density(
-            self.molecules, self.systems, [system.states[0].resolution for system in self.systems]
-        )
+        self.shelves = make_shelves(recipe, self.systems)
+        self.owners = [sample.key.partition(SEPARATOR)[0] for sample in shards.samples]
         self.backbone = [backbone_pairs(system.reference) for system in self.systems]
         self.bond = [bond_pairs(system.reference) for system in self.systems]
         self.peptide = [peptide_pairs(system.reference) for system in self.systems]
@@ -92,18 +86,35 @@ class Stage1:
 
     def batch(self, step: int, part: int, parts: int) -> Stage1Batch:
         """The maps [part::parts] of one step's batch, a pure function of recipe seed and arguments."""
-        rows = global_batch(len(self.shards), self.batch_size, step, self.recipe.seed)[part::parts]
-        density = torch.empty(len(rows), *self.grid.shape_zyx)
-        metas = []
-        for target, row in zip(density, rows.tolist(), strict=True):
-            values, meta = self.shards.sample(row)
-            target.copy_(torch.from_numpy(values))
-            metas.append(meta)
+        return self.maps(self._rows(step)[part::parts], self.coarsest(step))
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        """Maps of one box and of molecules of like size, each family by the weight that the recipe gives it."""
+        config = self.recipe.stage1
+        numbers = [self.system_ids.index(owner) for owner in self.owners]
+        sizes = self.shelves.sizes().numpy()[numbers]
+        return make_buckets(
+            np.array([self.systems[number].grid.shape_zyx[0] for number in numbers]),
+            sizes,
+            config.batch_size,
+            weights=family_weights([self.systems[number].family for number in numbers], config.family_balance),
+            cost=sizes[:, 0] if config.even_cost else None,
+            multiple=config.batch_multiple,
+        )
+
+    def _rows(self, step: int) -> list[int]:
+        return bucketed_batch(self.buckets, step, self.recipe.seed).tolist()
+
+    def maps(self, rows: Sequence[int], coarsest: float = 0.0) -> Stage1Batch:
+        """Some maps of the shards, all of one box."""
+        samples = [self.shards.sample(row) for row in rows]
+        metas = [meta for _, meta in samples]
         return Stage1Batch(
-            density,
+            torch.stack([torch.from_numpy(density).float() for density, _ in samples]),
             torch.tensor([self.system_ids.index(meta["system_id"]) for meta in metas]),
             tuple(float(meta["resolution"]) for meta in metas),
-            self.coarsest(step),
+            coarsest,
         )
 
     def coarsest(self, step: int) -> float:
@@ -117,20 +128,39 @@ class Stage1:
         finest = min(state.resolution for system in self.systems for state in system.states)
         return sharpening(config.coarse_resolution, finest, step / (config.coarse_share * config.steps))
 
+    def atoms(self, batch: Stage1Batch) -> int:
+        """Atoms of all models of a batch."""
+        return sum(self.systems[row].reference.n_atoms for row in batch.system.tolist())
+
+    def describe(self, step: int) -> str:
+        """The names of a step's maps, and which of them hold what is no number."""
+        rows = sorted(set(self._rows(step)))
+        bad = [self.shards.samples[row].key for row in rows if not np.isfinite(self.shards.sample(row)[0]).all()]
+        found = f"not finite: {', '.join(bad)}" if bad else "all finite"
+        return f"{', '.join(self.shards.samples[row].key for row in rows)} ({found})"
+
+    def validate(self, module: nn.Module, part: int, parts: int) -> dict[str, Tensor]:
+        """NCC of the maps of each system with the models of their codes' means; loss is 1 - NCC."""
+        families = {system.system_id: system.family for system in self.systems}
+        batches = validation_batches(self.owners, families, max(1, self.batch_size // parts))
+        still = Silence(0, 0)
+        sums = summed("ncc", batches, part, parts, lambda b: self.losses(module, self.maps(b.rows), still)["ncc"])
+        total, count = sums["ncc"]
+        return {"loss": torch.stack([count - total, count]), **sums}
+
     def losses(self, module: nn.Module, batch: Stage1Batch, noise: Noise) -> dict[str, Tensor]:
         """Terms of the loss, each a mean over the batch; `total` is what training minimises."""
         device = next(module.parameters()).device
-        molecule = self._as_new(self.molecules.rows(batch.system), noise).to(device)
+        shelf = self.shelves[batch.system]
+        molecule = self._as_new(shelf.molecules, noise).to(device)
         density = batch.density.to(device)
-        tokens = self.tokens.rows(batch.system).to(device)
+        tokens = shelf.tokens.to(device)
         code = noise.normal("code", (*tokens.mask.shape, self.recipe.model.latent_channels), device)
-        displacement, mean, log_variance, residual = module(
-            density, self.reference[batch.system].to(device), molecule, tokens, code
-        )
+        displacement, mean, log_variance, residual = module(density, shelf.reference.to(device), molecule, tokens, code)
         positions = molecule.reference_xyz + displacement
         compared = tuple(max(own, batch.coarsest) for own in batch.resolution)
-        wanted = blurred(density, batch.resolution, compared, self.grid.voxel_size)
-        misfit = self._misfit(positions, molecule.amplitude, wanted, compared)
+        wanted = blurred(density, batch.resolution, compared, shelf.grid.voxel_size)
+        misfit = rendered_misfit(positions, molecule.amplitude, wanted, compared, shelf.grid)
         terms = {
             "kl": gaussian_kl(mean, log_variance, tokens.mask),
             "backbone": self._distances(positions, batch.system, self.backbone),
@@ -163,17 +193,6 @@ class Stage1:
         """Weights for safetensors."""
         return {name: value.detach().float().cpu().contiguous() for name, value in module.state_dict().items()}
 
-    def _misfit(self, positions: Tensor, amplitude: Tensor, density: Tensor, resolution: tuple[float, ...]) -> Tensor:
-        """1 - NCC of each map with the density rendered at its own resolution, (batch,)."""
-        if len(set(resolution)) == 1:
-            return 1 - ncc(render_gaussian(positions, amplitude, self.grid, resolution[0]), density)
-        misfit = positions.new_zeros(len(positions))
-        for value in sorted(set(resolution)):
-            rows = torch.tensor([row for row, other in enumerate(resolution) if other == value], device=density.device)
-            rendered = render_gaussian(positions[rows], amplitude[rows], self.grid, value)
-            misfit = misfit.index_add(0, rows, 1 - ncc(rendered, density[rows]))
-        return misfit
-
     def _distances(self, positions: Tensor, system: Tensor, pairs: list[DistancePairs]) -> Tensor:
         """Distance loss of each model (batch,) against the pairs of its system."""
         return torch.cat(
@@ -205,6 +224,18 @@ def loss_weights(term: LossTerm, config: Stage1Config, systems: Sequence[System]
     """(system,) float32: weight of a term for each system, its family's own or else the recipe's."""
     common = getattr(config, f"{term}_weight")
     return torch.tensor([config.family_weights.get(system.family, {}).get(term, common) for system in systems])
+
+
+def rendered_misfit(
+    positions: Tensor, amplitude: Tensor, density: Tensor, resolution: Sequence[float], grid: Grid
+) -> Tensor:
+    """1 - NCC of each map (batch, z, y, x) with its model's density rendered at its resolution, (batch,)."""
+    misfit = positions.new_zeros(len(positions))
+    for value in sorted(set(resolution)):
+        rows = torch.tensor([row for row, other in enumerate(resolution) if other == value], device=density.device)
+        rendered = render_gaussian(positions[rows], amplitude[rows], grid, value)
+        misfit = misfit.index_add(0, rows, 1 - ncc(rendered, density[rows]))
+    return misfit
 
 
 def build_vae(recipe: Recipe, systems: int) -> VAE:

@@ -52,7 +52,7 @@ def test_stereochemistry_of_a_batch_is_that_of_each_of_its_systems(shared_data: 
     stage = stage_with(shared_data, tmp_path / "both", 250)
     both = Stage1(stage.recipe, systems, stage.shards)
     order = torch.tensor([1, 0, 1])  # small, large, small
-    positions = both.molecules.rows(order).reference_xyz.clone()
+    positions = both.shelves[order].molecules.reference_xyz.clone()
     positions += 0.1 * torch.randn(positions.shape, generator=torch.Generator().manual_seed(0))
     found = both._stereochemistry(positions, order)
     for row, system in enumerate((small, large, small)):

@@ -17,10 +17,11 @@ from cryofound.physics.correlation import ncc
 from cryofound.physics.density import render_gaussian
 from cryofound.sampling.zero_shot import FlowModel, sample_system
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
+from cryofound.training.latents import LatentSet, nearest_tokens, with_interpolations
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1, gaussian_kl
-from cryofound.training.stage2 import LatentSet, Stage2, nearest_tokens, with_interpolations
+from cryofound.training.stage2 import Stage2
 
 RECIPE = Recipe.model_validate(
     {
@@ -129,7 +130,7 @@ def test_an_untrained_vae_leaves_the_reference_where_it_is(hinge):
     stage = Stage1(RECIPE, systems, shards)
     losses = stage.losses(stage.module(), stage.batch(0, 0, 1), Noise(0, 0))
     maps = torch.stack([torch.from_numpy(shards.sample(row)[0]) for row in range(2)])
-    static = ncc(stage.reference.expand(2, -1, -1, -1), maps).mean()
+    static = ncc(stage.shelves[torch.tensor([0])].reference.expand(2, -1, -1, -1), maps).mean()
     assert losses["ncc"].item() == pytest.approx(static.item(), abs=1e-6)
     assert losses["backbone"].item() == pytest.approx(0, abs=1e-7)
 
@@ -149,8 +150,9 @@ def test_training_recovers_both_states_from_their_maps(hinge, trained):
     rows = torch.tensor([0, 0])
     maps = torch.stack([torch.from_numpy(shards.sample(row)[0]) for row in range(2)])
     with torch.no_grad():
-        mean, _ = trained.vae.encode(maps, stage.reference[rows], stage.tokens.rows(rows))
-        moved = trained.vae.decode(mean, stage.molecules.rows(rows), stage.tokens.rows(rows)).numpy()
+        shelf = stage.shelves[rows]
+        mean, _ = trained.vae.encode(maps, shelf.reference, shelf.tokens)
+        moved = trained.vae.decode(mean, shelf.molecules, shelf.tokens).numpy()
     static = np.sqrt(((system.truth_xyz - system.reference.positions_xyz) ** 2).sum(-1).mean(-1))
     error = np.sqrt(((system.truth_xyz - system.reference.positions_xyz - moved) ** 2).sum(-1).mean(-1))
     assert (error < 0.35 * static).all()
@@ -242,11 +244,11 @@ def test_codes_are_lent_within_a_family_and_come_to_the_nearest_place(hinge):
     everyone = {"hinge": system, "twin": relative, "zebra": stranger}
     recipe = RECIPE.model_copy(update={"stage2": RECIPE.stage2.model_copy(update={"batch_size": 300})})
     stage = Stage2(recipe, everyone, ShardIndex.open(folder), Stage1(recipe, everyone, shards).module().eval())
-    # codes that say whose they are
-    owner = stage.latents.system.float()[:, None, None].expand_as(stage.latents.latent)
-    stage.latents = replace(stage.latents, latent=owner)
+    # motions that say whose they are
+    stage.lending.home.zero_()
+    stage.lending.motion[:] = stage.latents.system.float()[:, None, None]
     batch = stage.batch(0, 0, 1)
-    assert batch.latent.shape[1] == stage.tokens.mask.shape[1]
+    assert batch.latent.shape[1] == stage.shelves[batch.system].tokens.mask.shape[1]
     lent = batch.latent[:, 0, 0].long() != batch.system
     assert set(batch.system[lent].tolist()) == {0, 1}
     share = lent[batch.system < 2].float().mean().item()
