@@ -2,7 +2,7 @@
 
 Each measurement is a process of its own that runs the real `Stage1` on maps of a bent model; its peak is the largest
 resident memory that it ever had, libraries included. At TRPV3's size the baseline does not fit here: its tensors are
-counted without values (training/live_tensors.py) and added to what the process holds before its first step. The same count is
+counted without values (LiveTensors) and added to what the process holds before its first step. The same count is
 held against measured peaks at smaller sizes with TRPV3's ratio of pairs to voxels, so that the peak is at the same
 operation.
 """
@@ -25,7 +25,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.baseline import Baseline
-from cryofound.training.live_tensors import LiveTensors
 from cryofound.config import GridConfig, Recipe, Stage1Config
 from cryofound.ensemble.shards import ShardIndex, shard_key, write_shard
 from cryofound.ensemble.system import State, System
@@ -33,6 +32,7 @@ from cryofound.maps.density_map import Grid
 from cryofound.physics.density import render_gaussian
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.reading import read_model
+from cryofound.training.live_tensors import LiveTensors
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.noise import Noise
 from cryofound.training.stage1 import Stage1, Stage1Batch

@@ -8,9 +8,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cryofound.training.live_tensors import LiveTensors
 from benchmarks.stage1_cost import channel_model
 from cryofound.physics.geometry import bonded_to_next
+from cryofound.training.live_tensors import LiveTensors
 
 
 @pytest.mark.shared
