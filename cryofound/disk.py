@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the file system, a quota, a
 
 
 @contextmanager
-def room_for(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
+def room_for(what: str, folder: Path, needed: int = 0, *, discard: bool = False) -> Iterator[None]:
     """Raise StoreError if the block fails for want of room in `folder` for `what`, about `needed` bytes (0: unknown).
 
     torch and safetensors tell of a full disk in words of their own, so where bytes are given and they fail, the file
-    system itself is asked for that much room. Every other error passes as it is.
+    system itself is asked for that much room. With `discard` the folder then gives back the room that it took. Every
+    other error passes as it is.
     """
     try:
         yield
@@ -27,11 +29,13 @@ def room_for(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else _refused(Path(folder), needed)
         if number not in _FULL:
             raise
+        if discard:
+            shutil.rmtree(folder, ignore_errors=True)
         raise StoreError(_no_room(what, Path(folder), needed, number)) from error
 
 
 def _no_room(what: str, folder: Path, needed: int, number: int) -> str:
-    status = os.statvfs(folder)
+    status = os.statvfs(next(path for path in (folder, *folder.parents) if path.exists()))
     free = f"{status.f_bavail * status.f_frsize / 2**20:.3g} MiB"
     need = f" of about {needed / 2**20:.3g} MiB" if needed else ""
     return (
