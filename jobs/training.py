@@ -10,10 +10,12 @@ from typing import Any
 
 import ray.train
 import torch
+from ray.train import WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from cryofound import errors
 from cryofound.config import EngineConfig, Recipe
+from cryofound.disk import room_for
 from cryofound.ensemble.shards import ShardIndex
 from cryofound.ensemble.store import read_system, shard_folder, system_folder
 from cryofound.ensemble.system import System
@@ -25,6 +27,7 @@ from cryofound.training.loop import Progress, Stage, train
 from cryofound.training.scope import Group
 from cryofound.training.stage1 import Stage1, load_stage1
 from cryofound.training.stage2 import Stage2
+from jobs.steps import refusal_in
 
 CHECKPOINTS = "checkpoints"
 _REFUSAL = "error.json"
@@ -79,7 +82,11 @@ def fit(
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        told = filter(None, map(refusal_in, error.worker_failures.values()))
+        raise next(told, error) from None
     refusal = folder / _REFUSAL
     if refusal.is_file():
         told = json.loads(refusal.read_text())
@@ -116,11 +123,15 @@ def _worker(config: dict[str, Any]) -> None:
         return
     context = ray.train.get_context()
     try:
-        train_here(**config)
+        with room_for("its files", config["folder"]):
+            train_here(**config)
     except CryoFoundError as error:
         aside = note.with_suffix(f".{context.get_world_rank()}")
-        aside.write_text(json.dumps({"type": type(error).__name__, "text": str(error)}))
-        os.replace(aside, note)
+        try:
+            aside.write_text(json.dumps({"type": type(error).__name__, "text": str(error)}))
+            os.replace(aside, note)
+        except OSError:  # no room for the note either: Ray tries again, in vain, and then hands on the error itself
+            raise error from None
         if context.get_world_size() > 1:
             raise  # the other ranks may be waiting for this one; Ray ends them
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cryofound.disk import room_for
 from cryofound.errors import StoreError
 from cryofound.manifest import PARTIAL, is_finished, publishing, read_manifest, write_manifest
 
@@ -40,7 +41,7 @@ def save(
 
     `export` gives the weights of `model.safetensors` and `config` says how to build their module. `validation` is the
     loss by which the `keep_best` best stay; the `keep_last` newest stay beside them. The folder must be one that all
-    ranks share.
+    ranks share. Raises StoreError, and leaves the older ones, where there is no room for it.
     """
     final = Path(folder) / f"{_PREFIX}{step:08d}"
     partial = final.with_name(final.name + PARTIAL)
@@ -48,10 +49,11 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     engine.barrier()
-    engine.save(partial)
-    with engine.whole() as module:
-        if engine.rank == 0:
-            save_export(partial, export(module), dict(config))
+    with room_for(f"the checkpoint of step {step}", partial, _size(folder, engine), discard=True):
+        engine.save(partial)
+        with engine.whole() as module:
+            if engine.rank == 0:
+                save_export(partial, export(module), dict(config))
     engine.barrier()
     if engine.rank == 0:
         write_manifest(partial, step=step, world=engine.world, zero_stage=engine.zero_stage, validation=validation)
@@ -62,6 +64,14 @@ def save(
             shutil.rmtree(old)
     engine.barrier()
     return final
+
+
+def _size(folder: Path, engine: "Engine") -> int:
+    """About how many bytes a checkpoint takes: as many as the last one, else what weights and optimiser take."""
+    for path in found(folder)[-1:]:
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    numbers = sum(getattr(weight, "ds_numel", weight.numel()) for weight in engine.module.parameters())
+    return 4 * 4 * numbers  # DeepSpeed's weights and both moments, and the export
 
 
 def found(folder: Path) -> list[Path]:
@@ -135,9 +145,10 @@ def keep_best_weights(checkpoints: Path, folder: Path) -> None:
 
 
 def save_export(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write the weights and the JSON that says how to build the module they belong to."""
-    save_file(weights, str(Path(folder) / WEIGHTS))
-    (Path(folder) / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    """Write the weights and the JSON that says how to build their module; raises StoreError if there is no room."""
+    with room_for(WEIGHTS, folder, sum(weight.nbytes for weight in weights.values())):
+        save_file(weights, str(Path(folder) / WEIGHTS))
+        (Path(folder) / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
 def load_export(folder: Path) -> dict[str, Tensor]:
