@@ -1,12 +1,12 @@
 """Which chains of a reference are copies of which sequence."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 from cryofound.catalog.entry import ChainGroup
 from cryofound.errors import StructureError
 from cryofound.structure.alignment import align_sequences, sequence_mismatch, sequence_of
 from cryofound.structure.atomic_model import AtomicModel
+from cryofound.structure.symmetry import group_order
 
 ALIKE = 0.5
 
@@ -43,21 +43,13 @@ def chain_groups(
 
 def symmetry_doubts(symmetry: str, groups: Sequence[ChainGroup]) -> tuple[str, ...]:
     """One sentence for each group whose copies cannot have the point group."""
-    order = _order(symmetry)
+    order = group_order(symmetry)
     return tuple(
         f"{len(group.names)} copies of {group.description or 'chain ' + group.names[0]} are not a multiple of the "
         f"{order} that {symmetry} asks for; is the reference the whole complex?"
         for group in groups
         if len(group.names) % order
     )
-
-
-def _order(symmetry: str) -> int:
-    fixed = {"T": 12, "O": 24, "I": 60}
-    if symmetry in fixed:
-        return fixed[symmetry]
-    number = int(re.sub(r"\D", "", symmetry))
-    return 2 * number if symmetry.startswith("D") else number
 
 
 def _equal_chains(chains: Mapping[str, AtomicModel]) -> tuple[ChainGroup, ...]:
