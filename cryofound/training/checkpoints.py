@@ -54,9 +54,10 @@ def save(
         with engine.whole() as module:
             if engine.rank == 0:
                 save_export(partial, export(module), dict(config))
-    engine.barrier()
+        engine.barrier()
+        if engine.rank == 0:
+            write_manifest(partial, step=step, world=engine.world, zero_stage=engine.zero_stage, validation=validation)
     if engine.rank == 0:
-        write_manifest(partial, step=step, world=engine.world, zero_stage=engine.zero_stage, validation=validation)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         everything = found(folder)
