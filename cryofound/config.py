@@ -145,7 +145,7 @@ class Stage1Config(Section):
     )
     coarse_share: float = Field(default=0.6, gt=0, le=1, description="share of the steps that this takes")
     checkpoint_every: int = 100
-    validate_every: int = Field(default=500, ge=0, description="a multiple of checkpoint_every finds the best; 0: never")
+    validate_every: int = Field(default=500, ge=0, description="a multiple of checkpoint_every; 0: never")
     log_every: int = 20
 
 

@@ -54,8 +54,9 @@ def fit(
 ) -> None:
     """Train a stage to its end in `folder`, a folder that all workers share, going on from what an earlier try left.
 
-    Leaves model.safetensors, config.json and curve.jsonl (one JSON row per logged step). A worker that dies is started
-    again from the last checkpoint, up to `engine.max_failures` times. Raises the CryoFoundError of a worker as it is.
+    Leaves model.safetensors, config.json, curve.jsonl (one JSON row per logged step) and, where there was validation,
+    best.safetensors. A worker that dies is started again from the last checkpoint, up to `engine.max_failures` times.
+    Raises the CryoFoundError of a worker as it is.
     """
     folder = Path(folder).resolve()
     (folder / _REFUSAL).unlink(missing_ok=True)
@@ -159,10 +160,28 @@ def train_here(
         if first:
             append_row(folder, progress)
 
-    def on_checkpoint(step: int) -> None:
-        checkpoints.save(folder / CHECKPOINTS, step, wrapped, stage=stage.name)
+    def on_checkpoint(step: int, validation: float | None) -> None:
+        checkpoints.save(
+            folder / CHECKPOINTS,
+            step,
+            wrapped,
+            export=stage.export,
+            config=export_config,
+            validation=validation,
+            keep_last=engine.keep_last,
+            keep_best=engine.keep_best,
+        )
 
-    train(wrapped, stage, start_step=start_step, seed=seed, on_log=on_log, on_checkpoint=on_checkpoint)
+    train(
+        wrapped,
+        stage,
+        start_step=start_step,
+        seed=seed,
+        on_log=on_log,
+        on_checkpoint=on_checkpoint,
+        skip_steps=engine.skip_steps,
+    )
     with wrapped.whole() as module:
         if first:
             checkpoints.save_export(folder, stage.export(module), export_config)
+            checkpoints.keep_best_weights(folder / CHECKPOINTS, folder)

@@ -26,7 +26,6 @@ class Stage(Protocol):
 
     name: str
     steps: int
-    batch_size: int
     checkpoint_every: int
     validate_every: int
     log_every: int
@@ -39,8 +38,12 @@ class Stage(Protocol):
         """A new module with its initial weights, the same at every call."""
         ...
 
+    def samples(self, step: int) -> int:
+        """How many samples the batch of a step has, over all ranks."""
+        ...
+
     def batch(self, step: int, part: int, parts: int) -> Any:
-        """The samples [part::parts] of the `batch_size` of step `step`: a pure function, so that resuming is exact."""
+        """The samples [part::parts] of the batch of step `step`: a pure function, so that resuming is exact."""
         ...
 
     def atoms(self, batch: Any) -> int:
@@ -114,17 +117,12 @@ def train(
     moment if there is one. All three are also due after the last step. Raises TrainingError at a loss or gradient that
     is not finite, before anything that comes of it is logged or saved, and if there are more parts than samples.
     """
-    if stage.batch_size < engine.world * engine.accumulation:
-        raise TrainingError(
-            f"{stage.name}: a batch of {stage.batch_size} cannot be shared by {engine.world} workers in "
-            f"{engine.accumulation} parts each; raise {stage.name}.batch_size, or lower engine.workers or "
-            "engine.accumulation"
-        )
     window, began = _Window(), time.monotonic()
     for step in range(start_step, stage.steps):
         if step not in skip_steps:
             started = time.monotonic()
-            window.add(_take_step(engine, stage, step, seed), stage.batch_size, time.monotonic() - started)
+            taken, samples = _take_step(engine, stage, step, seed)
+            window.add(taken, samples, time.monotonic() - started)
         done = step + 1
         validated, logged, saved = (
             every > 0 and (done % every == 0 or done == stage.steps)
@@ -182,13 +180,19 @@ class _Window:
 _ATOMS = "atoms"
 
 
-def _take_step(engine: "Engine", stage: Stage, step: int, seed: int) -> dict[str, float]:
-    """One step of all ranks, in `accumulation` parts each: the losses of the whole batch, gradient_norm and atoms."""
-    parts = engine.world * engine.accumulation
+def _take_step(engine: "Engine", stage: Stage, step: int, seed: int) -> tuple[dict[str, float], int]:
+    """One step of all ranks, in `accumulation` parts each: losses of the whole batch, gradient_norm, atoms; samples."""
+    samples, parts = stage.samples(step), engine.world * engine.accumulation
+    if samples < parts:
+        raise TrainingError(
+            f"{stage.name}: the batch of {samples} samples of step {step} cannot be shared by {engine.world} workers "
+            f"in {engine.accumulation} parts each; raise {stage.name}.batch_size, or lower engine.workers or "
+            "engine.accumulation"
+        )
     taken: dict[str, float] = {}
     for part in range(engine.rank, parts, engine.world):
-        places = range(stage.batch_size)[part::parts]
-        share = len(places) / stage.batch_size
+        places = range(samples)[part::parts]
+        share = len(places) / samples
         torch.manual_seed(seed_of(seed, step, part))  # dropout and the like draw from the global generator
         batch = to_device(stage.batch(step, part, parts), engine.device)
         with torch.autocast(engine.device.type, torch.bfloat16, enabled=engine.autocast):
@@ -202,7 +206,7 @@ def _take_step(engine: "Engine", stage: Stage, step: int, seed: int) -> dict[str
         engine.add_gradient(losses["total"], share)
     taken["gradient_norm"] = engine.step(learning_rate(step, stage))
     _check_finite(engine, stage, step, taken)
-    return taken
+    return taken, samples
 
 
 def _validate(engine: "Engine", stage: Stage) -> dict[str, float]:

@@ -128,6 +128,10 @@ class Stage1:
         finest = min(state.resolution for system in self.systems for state in system.states)
         return sharpening(config.coarse_resolution, finest, step / (config.coarse_share * config.steps))
 
+    def samples(self, step: int) -> int:
+        """Maps in the batch of a step."""
+        return len(self._rows(step))
+
     def atoms(self, batch: Stage1Batch) -> int:
         """Atoms of all models of a batch."""
         return sum(self.systems[row].reference.n_atoms for row in batch.system.tolist())

@@ -129,6 +129,10 @@ class Stage2:
             self._alike[point, system] = np.array(found, dtype=np.int64)
         return self._alike[point, system]
 
+    def samples(self, step: int) -> int:
+        """Codes in the batch of a step."""
+        return len(bucketed_batch(self.buckets, step, self.recipe.seed + 1))
+
     def atoms(self, batch: Stage2Batch) -> int:
         """Atoms of the references of a batch."""
         return int(self.shelves.sizes()[batch.system, 0].sum())

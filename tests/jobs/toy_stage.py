@@ -5,7 +5,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from cryofound.training.noise import Noise
+from cryofound.training.noise import Noise, Silence
 
 
 class ToyStage:
@@ -13,6 +13,7 @@ class ToyStage:
 
     name = "toy"
     checkpoint_every = 10
+    validate_every = 0
     log_every = 5
     warmup_steps = 5
     weight_decay = 0.01
@@ -33,6 +34,24 @@ class ToyStage:
         time.sleep(self.seconds_per_step)
         whole = torch.randn(self.batch_size, 1, 6, 6, 6, generator=torch.Generator().manual_seed(step))
         return whole[part::parts]
+
+    def samples(self, step: int) -> int:
+        return self.batch_size
+
+    def atoms(self, batch: Tensor) -> int:
+        return 7 * len(batch)
+
+    def describe(self, step: int) -> str:
+        return f"toy maps of step {step}"
+
+    def validate(self, module: nn.Module, part: int, parts: int) -> dict[str, Tensor]:
+        """The misfit on the two batches before the first, which training never sees."""
+        sums = torch.zeros(2)
+        for step in (-2, -1):
+            batch = self.batch(step, part, parts).to(next(module.parameters()).device)
+            misfit = self.losses(module, batch, Silence(0, 0))["misfit"].cpu()
+            sums += torch.stack([len(batch) * misfit, torch.tensor(float(len(batch)))])
+        return {"loss": sums, "misfit": sums}
 
     def losses(self, module: nn.Module, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
         target = nn.functional.avg_pool3d(batch, 3, stride=1, padding=1)

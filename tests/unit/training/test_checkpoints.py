@@ -1,9 +1,11 @@
 """Checkpoints: a damaged one is never loaded, and there is always an older one to go back to."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cryofound.config import EngineConfig
@@ -25,11 +27,17 @@ def value_of(engine: Engine) -> float:
     return float(engine.module.weight.detach().unique())
 
 
+def save(folder: Path, step: int, **policy: Any) -> None:
+    """A checkpoint whose weights are its step."""
+    settings = {"keep_last": 2, "keep_best": 1, **policy}
+    checkpoints.save(folder, step, engine_with(step), export=lambda module: module.state_dict(), config={}, **settings)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three saves of which two are kept; the weights tell the step."""
     for step in (10, 20, 30):
-        checkpoints.save(tmp_path, step, engine_with(step))
+        save(tmp_path, step)
     return tmp_path
 
 
@@ -38,6 +46,21 @@ def test_the_newest_two_are_kept_and_the_newest_is_loaded(folder: Path) -> None:
     engine = engine_with(0)
     assert checkpoints.load_latest(folder, engine, pytest.fail) == 30
     assert value_of(engine) == 30
+
+
+def test_the_best_by_validation_stay_beside_the_newest(tmp_path: Path) -> None:
+    for step, loss in ((10, 3.0), (20, 1.0), (30, None), (40, 2.0), (50, 4.0), (60, None)):
+        save(tmp_path, step, validation=loss, keep_last=1, keep_best=2)
+    assert [path.name[-2:] for path in checkpoints.found(tmp_path)] == ["20", "40", "60"]
+    assert [path.name[-2:] for path in checkpoints.best(tmp_path)] == ["20", "40"]
+    checkpoints.keep_best_weights(tmp_path, tmp_path)
+    assert load_file(tmp_path / checkpoints.BEST)["weight"].unique().tolist() == [20]
+
+
+def test_a_checkpoint_holds_its_weights_as_an_export_does(folder: Path) -> None:
+    module = nn.Linear(2, 2)
+    checkpoints.load_weights(module, folder / "step-00000020")
+    assert module.weight.detach().unique().tolist() == [20]
 
 
 def test_empty_folder_starts_at_zero(tmp_path: Path) -> None:
@@ -73,11 +96,11 @@ def test_half_written_checkpoint_is_not_found(folder: Path) -> None:
     assert [path.name for path in checkpoints.found(folder)] == ["step-00000020"]
 
 
-def test_checkpoint_of_another_number_of_workers_is_refused_with_the_way_out(folder: Path) -> None:
+def test_checkpoint_of_another_zero_stage_is_refused_with_the_way_out(folder: Path) -> None:
     newest = folder / "step-00000030"
     facts = {key: value for key, value in read_manifest(newest).items() if key not in ("files", "schema_version")}
-    write_manifest(newest, **{**facts, "world": 4})
-    with pytest.raises(StoreError, match=r"step-00000030: written by 4 workers, this run has 1; set eng"):
+    write_manifest(newest, **{**facts, "zero_stage": 2})
+    with pytest.raises(StoreError, match=r"step-00000030: written with ZeRO stage 2, this run has 0; set engine.zero"):
         checkpoints.load_latest(folder, engine_with(0), pytest.fail)
 
 

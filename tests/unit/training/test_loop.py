@@ -1,12 +1,9 @@
-"""The loop: its learning rate in closed form, stopping and going on, several ranks, and saying no to infinity."""
+"""The loop: its learning rate in closed form, stopping and going on, validation, and saying no to infinity."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing
 from torch import Tensor, nn
 
 from cryofound.config import EngineConfig
@@ -27,17 +24,26 @@ def engine_of(stage: Stage, **config: object) -> Engine:
     )
 
 
-def run(stage: Stage, folder: Path, **config: object) -> tuple[dict[str, Tensor], list[Progress]]:
+def run(
+    stage: Stage, folder: Path, skip_steps: tuple[int, ...] = (), **config: object
+) -> tuple[dict[str, Tensor], list[Progress]]:
     """Train in `folder` from what is there; the exported weights and what was logged."""
     engine = engine_of(stage, **config)
     logged: list[Progress] = []
+
+    def on_checkpoint(step: int, validation: float | None) -> None:
+        checkpoints.save(
+            folder, step, engine, export=stage.export, config={}, validation=validation, keep_last=2, keep_best=1
+        )
+
     train(
         engine,
         stage,
         start_step=checkpoints.load_latest(folder, engine, pytest.fail),
         seed=3,
         on_log=logged.append,
-        on_checkpoint=lambda step: checkpoints.save(folder, step, engine) and None,
+        on_checkpoint=on_checkpoint,
+        skip_steps=skip_steps,
     )
     with engine.whole() as module:
         return stage.export(module), logged
@@ -68,8 +74,8 @@ def test_stopping_and_going_on_changes_no_bit(zero_stage: int, tmp_path: Path) -
 
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert [row.step for row in rest] == [35, 40, 45, 50, 55, 60]
-    assert [row.losses for row in rest] == [row.losses for row in whole_log[6:]]
-    assert whole_log[-1].losses["misfit"] < 0.2 * whole_log[0].losses["misfit"]
+    assert [row.means for row in rest] == [row.means for row in whole_log[6:]]
+    assert whole_log[-1].means["misfit"] < 0.2 * whole_log[0].means["misfit"]
 
 
 def test_finished_stage_trains_no_further(tmp_path: Path) -> None:
@@ -80,7 +86,8 @@ def test_finished_stage_trains_no_further(tmp_path: Path) -> None:
 
 
 def test_loss_that_is_not_finite_names_stage_step_and_remedy(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"^toy: .*not finite at step 1 .*batch 1.*lower toy.learning_rate \(1e\+"):
+    told = r"^toy: .*not finite at step 1 .*toy maps of step 1;.*lower toy.learning_rate \(1e\+"
+    with pytest.raises(TrainingError, match=told):
         run(ToyStage(learning_rate=1e30), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -93,32 +100,76 @@ def test_learning_rate_warms_up_linearly_then_follows_a_cosine_to_zero() -> None
     assert learning_rate(105, stage) == pytest.approx(0.0)
 
 
-class QuietStage(ToyStage):
-    """A toy stage without randomness of its own, so that ranks share one global batch exactly."""
+class Poisoned(ToyStage):
+    """A toy stage whose batch of step 25 holds no numbers."""
 
-    def module(self) -> nn.Module:
-        return super().module().eval()
+    def batch(self, step: int, part: int, parts: int) -> Tensor:
+        return super().batch(step, part, parts) * (torch.nan if step == 25 else 1.0)
+
+
+def test_a_batch_without_numbers_stops_before_anything_of_it_is_kept_and_can_be_left_out(tmp_path: Path) -> None:
+    way_out = r"step 25 .*whose batch is toy maps of step 25; the last.*engine.skip_steps: \[25\]"
+    with pytest.raises(TrainingError, match=way_out):
+        run(Poisoned(), tmp_path / "stopped")
+    assert [path.name for path in checkpoints.found(tmp_path / "stopped")] == ["step-00000010", "step-00000020"]
+    weights, logged = run(Poisoned(), tmp_path / "stopped", skip_steps=(25,))
+    assert logged[-1].step == 60
+    healthy, _ = run(ToyStage(), tmp_path / "healthy", skip_steps=(25,))
+    assert all(torch.equal(weights[name], healthy[name]) for name in healthy)
+
+
+class Exploding(ToyStage):
+    """A finite loss whose gradient is not."""
 
     def losses(self, module: nn.Module, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
-        target = nn.functional.avg_pool3d(batch, 3, stride=1, padding=1)
-        return {"total": (module.eval()(batch) - target).square().mean()}
+        first = next(module.parameters())
+        return {"total": (first - first.detach()).abs().sqrt().sum()}
 
 
-def _rank(rank: int, world: int, folder: str) -> None:
-    os.environ.update(LOCAL_RANK=str(rank))
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    torch.set_num_threads(1)
-    weights, logged = run(QuietStage(steps=20), Path(folder) / "checkpoints", zero_stage=1)
-    torch.save((weights, [row.losses for row in logged]), f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
+    for zero_stage in (0, 1):
+        with pytest.raises(TrainingError, match=r"not finite at step 0 .*gradient_norm=(nan|inf)"):
+            run(Exploding(), tmp_path, zero_stage=zero_stage)
 
 
-@pytest.mark.slow
-def test_two_ranks_train_as_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (2, str(tmp_path)), nprocs=2)
-    expected, logged = run(QuietStage(steps=20), tmp_path / "alone", zero_stage=1)
-    for rank in range(2):
-        weights, losses = torch.load(tmp_path / f"rank{rank}.pt")
-        assert losses == [pytest.approx(row.losses, rel=1e-5) for row in logged]
-        for name, value in expected.items():
-            torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-7)
+def test_more_parts_than_samples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="toy: the batch of 4 samples of step 0 cannot be shared by 1 work"):
+        run(ToyStage(), tmp_path, accumulation=5)
+
+
+class Still(ToyStage):
+    """A toy stage without dropout, so that nothing depends on how a batch is split."""
+
+    def module(self) -> nn.Module:
+        module = super().module()
+        module[2] = nn.Identity()
+        return module
+
+
+def test_accumulated_parts_train_as_whole_batches_do(tmp_path: Path) -> None:
+    expected, log = run(Still(), tmp_path / "whole")
+    weights, parts = run(Still(), tmp_path / "parts", accumulation=3)  # of 2, 1 and 1 maps
+    for name in ("total", "gradient_norm"):
+        assert [row.means[name] for row in parts] == pytest.approx([row.means[name] for row in log], rel=1e-4)
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_validation_is_logged_and_decides_which_checkpoint_is_best(tmp_path: Path) -> None:
+    stage = ToyStage(steps=60, learning_rate=0.2)
+    stage.validate_every = 20
+    _, logged = run(stage, tmp_path)
+    validated = {row.step: row.validation for row in logged if row.validation}
+    assert sorted(validated) == [20, 40, 60]
+    assert checkpoints.best(tmp_path)[0].name == f"step-{min(validated, key=lambda step: validated[step]['loss']):08d}"
+
+    plain, _ = run(ToyStage(steps=60, learning_rate=0.2), tmp_path / "unvalidated")
+    with_it, _ = run(stage, tmp_path / "again")
+    assert all(torch.equal(with_it[name], plain[name]) for name in plain)
+
+
+def test_throughput_counts_samples_and_atoms(tmp_path: Path) -> None:
+    _, logged = run(ToyStage(steps=10, seconds_per_step=0.05), tmp_path)
+    assert 1 < logged[-1].samples_per_second < 4 / 0.05  # the machine may be busy with others
+    assert logged[-1].atoms_per_second == pytest.approx(7 * logged[-1].samples_per_second)
+    assert logged[-1].memory_gib > 0.1
