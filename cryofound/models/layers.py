@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from cryofound.models.molecule import BLOSUM_FEATURES, GEOMETRY_FEATURES, MoleculeBatch
 
+# Values that a convolution gathers at once; on the CPU a piece that stays in the cache is ten times as fast as all.
+GATHERED = {"cpu": 2**17, "cuda": 2**27}
+
 
 class FourierFeatures(nn.Module):
     """Sines and cosines of each coordinate at geometric wavelengths: (..., n) -> (..., n * 2 * bands).
@@ -100,9 +103,7 @@ def _gathered(tokens: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tenso
     batch, count, width = tokens.shape
     padded = F.pad(tokens, (0, 0, 0, 1)).flatten(0, 1)
     flat = (neighbours + torch.arange(batch, device=tokens.device)[:, None, None] * (count + 1)).flatten(0, 1)
-    # on the CPU a piece that stays in the cache is ten times as fast as all at once
-    values = 2**17 if tokens.device.type == "cpu" else 2**27
-    step = max(1, values // (width * flat.shape[1]))
+    step = max(1, GATHERED.get(tokens.device.type, GATHERED["cuda"]) // (width * flat.shape[1]))
     for start in range(0, len(flat), step):
         rows = slice(start, start + step)
         yield rows, F.embedding(flat[rows], padded)
