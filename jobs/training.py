@@ -183,5 +183,7 @@ def train_here(
     )
     with wrapped.whole() as module:
         if first:
-            checkpoints.save_export(folder, stage.export(module), export_config)
+            weights = stage.export(module)
+            with room_for("the weights", folder, sum(weight.nbytes for weight in weights.values())):
+                checkpoints.save_export(folder, weights, export_config)
             checkpoints.keep_best_weights(folder / CHECKPOINTS, folder)

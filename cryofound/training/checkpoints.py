@@ -146,10 +146,9 @@ def keep_best_weights(checkpoints: Path, folder: Path) -> None:
 
 
 def save_export(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write the weights and the JSON that says how to build their module; raises StoreError if there is no room."""
-    with room_for(WEIGHTS, folder, sum(weight.nbytes for weight in weights.values())):
-        save_file(weights, str(Path(folder) / WEIGHTS))
-        (Path(folder) / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    """Write the weights and the JSON that says how to build the module they belong to."""
+    save_file(weights, str(Path(folder) / WEIGHTS))
+    (Path(folder) / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
 def load_export(folder: Path) -> dict[str, Tensor]:
