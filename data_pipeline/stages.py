@@ -42,6 +42,8 @@ from cryofound.reference.canonical import (
 )
 from cryofound.structure.alignment import superpose
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
+from cryofound.structure.chains import chain_rows
+from cryofound.structure.symmetry import find_symmetry
 from data_pipeline.references import fitted_model, registered
 
 NOISE_REACH = 3.0
@@ -74,12 +76,16 @@ def place(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: Path) ->
     """The reference of an entry in the canonical frame of its family.
 
     `anchor` is the entry that defines the frame (it may be `entry` itself); `cache` is where sources are kept. Raises a
-    CryoFoundError whose line begins with the system's id.
+    CryoFoundError whose line begins with the system's id; StructureError where copies are tied by a symmetry that the
+    reference does not have.
     """
     with named(entry):
         own, registration = registered(entry, load_reference(entry, cache), cache)
         placement = place_reference(own, anchor_frame(anchor, cache))
         check_inside(placement.reference.positions_xyz, grid, "reference")
+        symmetry = tied_symmetry(entry, placement.reference)
+        if symmetry != "C1":
+            find_symmetry(placement.reference, symmetry)
         return PlacedReference(own, placement, registration)
 
 
@@ -108,7 +114,13 @@ def outline_of(entry: CatalogEntry, split: str, placement: Placement, grid: Grid
             State(state.state_id, state.population, _resolution(entry, state), state.split) for state in entry.states
         ),
         grid=grid,
+        symmetry=tied_symmetry(entry, placement.reference),
     )
+
+
+def tied_symmetry(entry: CatalogEntry, reference: AtomicModel) -> str:
+    """The point group that ties the copies of a reference: the entry's, C1 if they are free or there is but one."""
+    return entry.symmetry if entry.copies == "tied" and len(chain_rows(reference)) > 1 else "C1"
 
 
 def true_state(

@@ -109,6 +109,9 @@ class SystemFacts(Section):
     citation: str | None = Field(None, description="who measured it, with DOI; null where it is still to be filled in")
     licence: str | None = Field(None, description="of the data, as CC0-1.0; null where it is still to be filled in")
     symmetry: str = Field("C1", description="point group imposed on the maps: C1, C4, D2, T, O, I")
+    copies: Literal["tied", "free"] = Field(
+        "tied", description="tied: copies of a chain move alike, as the symmetry says; free: each moves on its own"
+    )
     contour: float | None = Field(None, description="contour level of all maps that state none, in their own units")
 
     @field_validator("schema_version", mode="before")

@@ -1,5 +1,6 @@
 """The files of an entry on this machine: taken from a folder or a mirror of the archives, or downloaded once."""
 
+import fnmatch
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from cryofound.catalog.servers import default_file, file_url
 from cryofound.catalog.source_schema import EmdbSource, EmpiarSource, LocalSource, PackageSource, PdbSource, Source
 from cryofound.errors import SourceError
 
-# Tried in this order; *_final is what PDB-REDO calls its re-refined models.
-MIRROR_NAMES = ("{id}_final.cif", "{id}.cif", "{id}.pdb", "pdb{id}.ent")
+# Tried in this order; *_final is what PDB-REDO calls its re-refined models. The last are people's own: 6o1p_trpv5.pdb.
+MIRROR_NAMES = ("{id}_final.cif", "{id}.cif", "{id}.pdb", "pdb{id}.ent", "{id}_*.cif", "{id}_*.pdb")
 ArchiveSource = PdbSource | EmdbSource | EmpiarSource
 
 
@@ -83,7 +84,7 @@ def found_file(source: Source, file: str | None, cache: Path, mirror: Mapping[st
         return None
     name = archive_file(source, file)
     if mirror is not None:
-        return next((mirror[wanted] for wanted in _mirror_names(source, name) if wanted in mirror), None)
+        return _in_index(mirror, _mirror_names(source, name))
     target = cached_place(source, name, cache)
     return target if target.is_file() else None
 
@@ -134,14 +135,23 @@ def _index(mirror: Path) -> dict[str, Path]:
 
 def _from_mirror(source: ArchiveSource, name: str, mirror: Path) -> Path:
     index, wanted = _index(mirror), _mirror_names(source, name)
-    for each in wanted:
-        if each in index:
-            return index[each]
+    found = _in_index(index, wanted)
+    if found is not None:
+        return found
     listed = ", ".join(wanted[:5:2] if isinstance(source, PdbSource) else wanted[:1])
     raise SourceError(
         f"{mirror}: holds no file for {source.id} (looked for {listed}, also .gz); "
         f"add it, or unset {MIRROR} to download it"
     )
+
+
+def _in_index(index: Mapping[str, Path], wanted: Sequence[str]) -> Path | None:
+    """The file that has the first of the names, or matches the first pattern, that there is one for."""
+    for each in wanted:
+        matches = sorted(fnmatch.filter(index, each)) if "*" in each else [each] if each in index else []
+        if matches:
+            return index[matches[0]]
+    return None
 
 
 def _mirror_names(source: ArchiveSource, name: str) -> Sequence[str]:

@@ -109,6 +109,7 @@ def read_outline(group: zarr.Group) -> Outline:
         family_position=read_array(group, "family_position"),
         states=tuple(State(**state) for state in facts["states"]),
         grid=read_grid(group),
+        symmetry=facts.get("symmetry", "C1"),  # a store from before there was one
     )
 
 

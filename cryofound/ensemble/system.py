@@ -1,6 +1,6 @@
 """A system as every later step sees it: its reference, its states and where they are true."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ class Outline:
     """One complex with the names of its states, in the canonical frame of its family: a system without its maps.
 
     family_position (residue,) float32: where each residue falls in the sequence of the family's anchor (inserts lie
-    between).
+    between). symmetry: the point group that ties the motion of its copies, C1 where each moves on its own.
     """
 
     system_id: str
@@ -34,6 +34,7 @@ class Outline:
     family_position: np.ndarray
     states: tuple[State, ...]
     grid: Grid
+    symmetry: str = "C1"
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,11 @@ class System:
     grid: Grid
     confidence: np.ndarray | None = None
     embedding: np.ndarray | None = None
+    symmetry: str = "C1"
 
     @property
     def outline(self) -> Outline:
-        return Outline(
-            self.system_id, self.family, self.split, self.reference, self.family_position, self.states, self.grid
-        )
+        return Outline(**{field.name: getattr(self, field.name) for field in fields(Outline)})
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ def begin_system(
             "family": outline.family,
             "split": outline.split,
             "grid": asdict(outline.grid),
+            "symmetry": outline.symmetry,
             "states": [asdict(state) for state in outline.states],
             "chain_id": [str(name) for name in outline.reference.chain_id],
             "provenance": dict(provenance),

@@ -149,7 +149,7 @@ def test_the_mirror_is_searched_in_depth_and_prefers_rerefined_models(
         f"{tmp_path}: holds no file for 1EXR (looked for 1exr_final.cif, 1exr.cif, 1exr.pdb, also .gz); "
         "add it, or unset CRYOFOUND_MIRROR to download it"
     )
-    for name in ("z/pdb1exr.ent.gz", "b/1EXR.pdb", "1exr.cif.gz", "deep/er/1exr_final.cif"):
+    for name in ("a/1exr_of_mine.pdb.gz", "z/pdb1exr.ent.gz", "b/1EXR.pdb", "1exr.cif.gz", "deep/er/1exr_final.cif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         assert fetch(source, tmp_path / "cache") == tmp_path / name

@@ -48,6 +48,7 @@ SYSTEM = System(
     truth_xyz=np.where(TRUTH_MASK[..., None], MOVED, REFERENCE.positions_xyz),
     truth_mask=TRUTH_MASK,
     grid=GRID,
+    symmetry="C4",
 )
 
 
@@ -64,7 +65,7 @@ def parts(first: int) -> list[StateArrays]:
 def test_round_trip(tmp_path: Path) -> None:
     write_system(tmp_path / "made", SYSTEM, DENSITIES, {"why": ["a", 1]})
     back = read_system(tmp_path / "made")
-    for name in ("system_id", "family", "split", "states", "grid"):
+    for name in ("system_id", "family", "split", "states", "grid", "symmetry"):
         assert getattr(back, name) == getattr(SYSTEM, name)
     for name in ("family_position", "truth_xyz", "truth_mask"):
         np.testing.assert_array_equal(getattr(back, name), getattr(SYSTEM, name), strict=True)

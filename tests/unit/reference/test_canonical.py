@@ -130,6 +130,17 @@ def test_trpv5_in_the_frame_of_trpv1(shared_data: Path) -> None:
     _, truth, mask = place_state(two, placement)
     assert mask.mean() > 0.99
     assert rmsd_superposed(truth[mask], placement.reference.positions_xyz[mask]) == pytest.approx(1.59, abs=0.01)
+    # Chains correspond by where they lie: neither the order nor the names of the state's or the reference's matter.
+    renamed = elsewhere(reordered(two, "DBAC", {"D": "w", "B": "B", "A": "x", "C": "y"}), 5)
+    np.testing.assert_allclose(place_state(renamed, placement)[1], truth, atol=0.01)
+    shuffled = place_reference(elsewhere(reordered(one, "CADB", {"C": "y"}), 2), frame)
+    _, its_truth, its_mask = place_state(two, shuffled)
+    before, after = placement.reference, shuffled.reference
+    lengths = [
+        np.sort(np.linalg.norm((places - model.positions_xyz)[known], axis=1))
+        for places, model, known in ((truth, before, mask), (its_truth, after, its_mask))
+    ]
+    np.testing.assert_allclose(*lengths, atol=0.01)
     placement = place_reference(trpv5, frame)
     # The aligned residues of the core, by the rows that both have in the anchor; partners are A A, B D, C C, D B.
     begins = {name: rows[0] + CHAIN_GAP * row for row, (name, rows) in enumerate(chain_rows(one).items())}
