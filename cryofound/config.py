@@ -242,6 +242,17 @@ class TrackingConfig(Section):
     )
 
 
+class StartConfig(Section):
+    """A pretrained model that training goes on from, with the recipe's steps and learning rates."""
+
+    model: str = Field(
+        description="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/PATH, or a folder: a finished run, a stage 1"
+    )
+    train: Literal["residual", "all"] = Field(
+        default="all", description="which weights: those of the systems' residuals alone, or all, the flow's too"
+    )
+
+
 Scope = Literal["system", "family", "all"]
 
 
@@ -256,6 +267,7 @@ class Recipe(Section):
     scope: Scope = Field(
         default="all", description="which training systems share one model; `system`: each has its own, a new one none"
     )
+    start: StartConfig | None = Field(default=None, description="fine-tuning; without it, weights begin at random")
     model: ModelConfig = ModelConfig()
     stereochemistry: StereochemistryConfig = StereochemistryConfig()
     stage1: Stage1Config = Stage1Config()

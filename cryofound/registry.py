@@ -4,8 +4,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryofound.errors import RecipeError
 from cryofound.tracking import Run, check_sqlite, quiet_logs, reaching, tracking_uri
 
+# error codes of MLflow for what does not exist
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 _MODEL_CODE = Path(__file__).with_name("registered_model.py")
 
 
@@ -32,6 +35,30 @@ def register_model(run: Run, name: str, folders: Mapping[str, Path]) -> int:
         client.update_run(run.run_id, status="RUNNING")  # leaving start_run closed it
     assert info.registered_model_version is not None  # log_model was given a name to register
     return int(info.registered_model_version)
+
+
+def fetch_model(home: Path, uri: str, folder: Path) -> Path:
+    """Copy what `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/RUN/PATH` names into `folder`; where it lies.
+
+    Raises RecipeError if there is no such thing, TrackingError where MLflow cannot be reached.
+    """
+    import mlflow  # here: tracking.py has to set its environment first
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    tracked = tracking_uri(home)
+    quiet_logs()
+    check_sqlite(tracked)
+    with reaching(tracked):
+        mlflow.set_tracking_uri(tracked)
+        mlflow.set_registry_uri(tracked)
+        try:
+            return Path(download_artifacts(uri, dst_path=str(folder), tracking_uri=tracked))
+        except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise RecipeError(f"{uri}: {reason} in {tracked}; `cryofound models list` shows what is there") from error
 
 
 def registered_models(home: Path) -> list[dict[str, str]]:

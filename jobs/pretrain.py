@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import ray
 from ray.exceptions import RayTaskError
@@ -27,6 +28,7 @@ from cryofound.evaluation.scores import ensemble_table, read_scores, state_table
 from cryofound.home import default_home
 from cryofound.manifest import is_finished
 from cryofound.revision import environment, git_revision
+from cryofound.training.finetuning import check_alike, find_pretrained
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
@@ -40,16 +42,18 @@ from jobs.steps import refusal_in, step, stopped
 
 def pretrain(recipe: Recipe, home: Path, record: Record) -> Path:
     """All steps of a recipe in order; the folder with the scores."""
+    start = fetch_start(recipe, home)
+    from_start = [start] if start else []
     plan = make_plan(recipe, home)
     with nullcontext() if is_finished(plan.store) else record.timing("store"):
         store = ingest(plan, ray_stream, report=counting("store"))
     systems = open_store(store)
     record.store(store, systems)
     shared = groups(recipe.scope, systems)
-    make1 = partial(training.make_stage1, recipe, store)
-    stage1 = train(recipe, home, record, "stage1", shared, [store], make1)
-    make2 = partial(training.make_stage2, recipe, store, stage1)
-    stage2 = train(recipe, home, record, "stage2", shared, [store, stage1], make2)
+    make1 = partial(training.make_stage1, recipe, store, start=start)
+    stage1 = train(recipe, home, record, "stage1", shared, [store, *from_start], make1)
+    make2 = partial(training.make_stage2, recipe, store, stage1, start=start)
+    stage2 = train(recipe, home, record, "stage2", shared, [store, stage1, *from_start], make2)
     draw = record.timing("sample")(partial(ensembles.sample, recipe, store, stage1, stage2))
     samples = step(home, "sample", [stage2.name, recipe.sampling, recipe.seed], draw)
     evaluate = record.timing("evaluate")(partial(ensembles.evaluate, store, samples))
@@ -62,6 +66,21 @@ def pretrain(recipe: Recipe, home: Path, record: Record) -> Path:
     registered = [stage2.name, recipe.tracking.registered_model, record.run.run_id]
     step(home, "register", registered, partial(register, recipe.tracking, record.run, stage1, stage2))
     return scores
+
+
+def fetch_start(recipe: Recipe, home: Path) -> Path | None:
+    """The pretrained model of a recipe copied into `home`, which all nodes see, in a folder named by its content.
+
+    An alias that moves to another model thus makes other stages. None if the recipe has no `start`.
+    """
+    if not recipe.start:
+        return None
+    model = recipe.start.model
+    with TemporaryDirectory() as aside:
+        remote = model.startswith(("models:/", "runs:/"))
+        found = find_pretrained(registry.fetch_model(home, model, Path(aside)) if remote else Path(model))
+        check_alike(found, recipe)
+        return step(home, "start", found.identity(), found.copy_to)
 
 
 def train(
@@ -80,6 +99,7 @@ def train(
     section = getattr(recipe, name)
     numeric = [recipe.seed, recipe.grid, recipe.model, section, recipe.engine.workers, recipe.engine.precision]
     numeric += [] if recipe.scope == "all" else [recipe.scope]
+    numeric += [recipe.start.train] if recipe.start else []
     log = partial(record.rows, name)
 
     def make(folder: Path) -> None:

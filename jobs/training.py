@@ -23,6 +23,7 @@ from cryofound.errors import CryoFoundError
 from cryofound.training import checkpoints
 from cryofound.training.curve import append_row, cut_curve
 from cryofound.training.engine import Engine
+from cryofound.training.finetuning import FineTunedStage1, FineTunedStage2, find_pretrained
 from cryofound.training.loop import Progress, Stage, train
 from cryofound.training.scope import Group
 from cryofound.training.stage1 import Stage1, load_stage1
@@ -96,15 +97,22 @@ def fit(
     shutil.rmtree(folder / _RAY)
 
 
-def make_stage1(recipe: Recipe, store: Path, group: Group) -> Stage:
-    """Stage 1 over the systems of a group."""
-    return Stage1(recipe, *_of_group(store, group))
-
-
-def make_stage2(recipe: Recipe, store: Path, stage1: Path, group: Group) -> Stage:
-    """Stage 2 over the systems of a group, with its VAE in the folder of a finished stage 1."""
+def make_stage1(recipe: Recipe, store: Path, group: Group, *, start: Path | None = None) -> Stage:
+    """Stage 1 over the systems of a group, from the pretrained model in the folder `start` if there is one."""
     systems, shards = _of_group(store, group)
-    return Stage2(recipe, systems, shards, load_stage1(group.folder(stage1), recipe, systems))
+    if start:
+        return FineTunedStage1(recipe, systems, shards, find_pretrained(start).stage1)
+    return Stage1(recipe, systems, shards)
+
+
+def make_stage2(recipe: Recipe, store: Path, stage1: Path, group: Group, *, start: Path | None = None) -> Stage:
+    """Stage 2 over the systems of a group, with the VAE of a finished stage 1, from the flow in `start` if any."""
+    systems, shards = _of_group(store, group)
+    vae = load_stage1(group.folder(stage1), recipe, systems)
+    pretrained = find_pretrained(start).stage2 if start else None
+    if pretrained:
+        return FineTunedStage2(recipe, systems, shards, vae, pretrained)
+    return Stage2(recipe, systems, shards, vae)
 
 
 def export_config(recipe: Recipe, group: Group) -> dict[str, Any]:
@@ -152,6 +160,7 @@ def train_here(
     stage = make_stage()
     wrapped = Engine(stage.module(), engine, weight_decay=stage.weight_decay, gradient_clip=stage.gradient_clip)
     first = wrapped.rank == 0
+    (folder / CHECKPOINTS).mkdir(exist_ok=True)  # a stage without steps saves none
     start_step = checkpoints.load_latest(folder / CHECKPOINTS, wrapped, warn=partial(print, "warning:", flush=True))
     if first:
         cut_curve(folder, start_step)

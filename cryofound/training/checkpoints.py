@@ -159,13 +159,18 @@ def load_export(folder: Path) -> dict[str, Tensor]:
 
 def load_weights(module: nn.Module, folder: Path) -> None:
     """Put the weights of a finished stage into `module`; raises StoreError if they are those of another network."""
-    weights, own = load_export(folder), module.state_dict()
+    put_weights(module, load_export(folder), Path(folder) / WEIGHTS, "delete the folder and run again")
+
+
+def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path, way_out: str) -> None:
+    """Put all weights of a module, read from `path`, into it; raises StoreError if they are another network's."""
+    own = module.state_dict()
     for name in sorted({*weights, *own}):
         here, there = (tuple(side[name].shape) if name in side else "none" for side in (own, weights))
         if here != there:
             raise StoreError(
-                f"{Path(folder) / WEIGHTS}: '{name}' has shape {there}, this program's network {here}; it was trained "
-                "by another version or recipe, delete the folder and run again"
+                f"{path}: '{name}' has shape {there}, this program's network {here}; it was trained by another version "
+                f"or recipe, {way_out}"
             )
     module.load_state_dict(weights)
 

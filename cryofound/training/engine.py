@@ -79,7 +79,8 @@ class Engine:
         self.module = module.to(self.device)
         if config.activation_checkpointing:
             recompute_blocks(self.module)
-        self._optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.0, weight_decay=weight_decay)
+        trained = [weight for weight in self.module.parameters() if weight.requires_grad]
+        self._optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=weight_decay)
         self.wrapped, *_ = deepspeed.initialize(
             model=self.module,
             optimizer=self._optimizer,
