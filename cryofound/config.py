@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from cryofound.errors import RecipeError
@@ -23,7 +23,7 @@ class GridConfig(Section):
 
     box_size: int | tuple[int, ...] = Field(
         default=64,
-        description="voxels per edge, a multiple of 8; or several such, 16 or a multiple of it apart: each system takes "
+        description="voxels per edge, a multiple of 8; or several such, 16 or a multiple apart: each system takes "
         "the smallest that holds its reference and all its states",
     )
     voxel_size: float = Field(default=2.0, gt=0, description="angstrom per voxel")
@@ -40,7 +40,7 @@ class GridConfig(Section):
             # Boxes are centred: with an odd number of latent voxels more, theirs would lie between those of the others.
             if (size - sizes[0]) % 16:
                 raise ValueError(
-                    f"box_size {sizes[0]} and {size} differ by {size - sizes[0]}, not by a multiple of 16, so that their "
+                    f"box_size {sizes[0]} and {size} differ by {size - sizes[0]}, no multiple of 16, so that their "
                     f"latent voxels lie half a voxel apart; take {size + 8} in place of {size}"
                 )
         return value if isinstance(value, int) else sizes
@@ -136,6 +136,9 @@ class Stage1Config(Section):
     family_balance: float = Field(
         default=0.0, ge=0, le=1, description="0: every map is seen as often; 1: every family, however many maps it has"
     )
+    family_shares: dict[str, PositiveFloat] = Field(
+        default={}, description="family: how many times as often its maps are seen as balance alone says"
+    )
     even_cost: bool = Field(
         default=False, description="smaller batches of larger molecules; batch_size is that of the smallest"
     )
@@ -163,6 +166,9 @@ class Stage2Config(Section):
     heads: int = 4
     relatives: float = Field(
         default=0.3, ge=0, le=1, description="share of codes lent by a relative of the family to another's reference"
+    )
+    family_shares: dict[str, PositiveFloat] = Field(
+        default={}, description="family: how many times as often its systems are the condition"
     )
     companions: int = Field(
         default=0, ge=0, description="most relatives whose like motions are mixed into a lent one, by random weights"
@@ -199,6 +205,9 @@ class SamplingConfig(Section):
         default="euler", description="the last two ask for the velocity twice a step"
     )
     solver_steps: int = Field(default=50, ge=1, description="ODE steps (the paper: 50)")
+    systems: Literal["all", "unseen"] = Field(
+        default="all", description="which are sampled after training; unseen: with a state that training did not see"
+    )
     guidance: float = Field(default=1.0, description="classifier-free strength; 1 is the plain conditional flow")
     repair: RepairConfig = RepairConfig()
 

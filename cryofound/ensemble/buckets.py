@@ -8,7 +8,7 @@ its own samples, pass after pass: how often a sample is seen follows its weight 
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +68,13 @@ def make_buckets(
     return Buckets(tuple(rows), tuple(batch_sizes), relative)
 
 
-def family_weights(families: Sequence[Hashable], exponent: float) -> np.ndarray:
-    """(sample,) float64: the size of each sample's family to the power -exponent.
+def family_weights(families: Sequence[str], exponent: float, shares: Mapping[str, float] | None = None) -> np.ndarray:
+    """(sample,) float64: the size of each sample's family to the power -exponent, times the family's share (else 1).
 
-    0: every map counts alike; 1: every family does, however many maps it has.
+    Exponent 0: every map counts alike; 1: every family does, however many maps it has.
     """
     members = Counter(families)
-    return np.array([members[family] ** -exponent for family in families])
+    return np.array([(shares or {}).get(family, 1.0) * members[family] ** -exponent for family in families])
 
 
 def bucketed_batch(buckets: Buckets, step: int, seed: int) -> np.ndarray:

@@ -98,7 +98,9 @@ class Stage1:
             np.array([self.systems[number].grid.shape_zyx[0] for number in numbers]),
             sizes,
             config.batch_size,
-            weights=family_weights([self.systems[number].family for number in numbers], config.family_balance),
+            weights=family_weights(
+                [self.systems[number].family for number in numbers], config.family_balance, config.family_shares
+            ),
             cost=sizes[:, 0] if config.even_cost else None,
             multiple=config.batch_multiple,
         )

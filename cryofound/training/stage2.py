@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cryofound.config import Recipe
-from cryofound.ensemble.buckets import bucketed_batch, make_buckets
+from cryofound.ensemble.buckets import bucketed_batch, family_weights, make_buckets
 from cryofound.ensemble.shards import ShardIndex
 from cryofound.ensemble.system import System
 from cryofound.generative.coupling import optimal_coupling
@@ -60,9 +60,10 @@ class Stage2:
         self.shelves, self.system_ids = stage1.shelves, stage1.system_ids
         self.latents = with_interpolations(encode_all(stage1, vae), config.interpolations_per_gap)
         self.lending = Lending(self.shelves, self.latents, encode_references(self.shelves, vae))
-        boxes = np.array([system.grid.shape_zyx[0] for system in stage1.systems])
-        self.buckets = make_buckets(boxes, self.shelves.sizes()[:, 1:].numpy(), config.batch_size)
         self.families = families = [system.family for system in stage1.systems]
+        boxes = np.array([system.grid.shape_zyx[0] for system in stage1.systems])
+        weights = family_weights(families, 0.0, config.family_shares)
+        self.buckets = make_buckets(boxes, self.shelves.sizes()[:, 1:].numpy(), config.batch_size, weights=weights)
         self.relatives = [
             [other for other, family in enumerate(families) if family == families[row] and other != row]
             for row in range(len(families))

@@ -140,3 +140,8 @@ def test_dear_batches_are_smaller_and_still_nobody_is_favoured() -> None:
     assert by_box == {48: 8, 64: 2, 80: 2}  # 8 x (48/64)^3 = 3.4, 8 x (48/80)^3 = 1.7
     counts = visits(buckets, len(sizes), range(2000), seed=3)
     assert np.ptp(counts) <= 3
+
+
+def test_shares_of_families_multiply_their_weights() -> None:
+    names = ["a", "a", "b"]
+    np.testing.assert_allclose(family_weights(names, 1.0, {"b": 3.0}), [0.5, 0.5, 3.0])
