@@ -19,8 +19,9 @@ class MoleculeBatch:
     the family anchor's sequence; residue_mask (batch, residue) bool; system_index (batch,) row of the residual table,
     -1 for a system without one; blosum (batch, residue, BLOSUM_FEATURES); residue_geometry (batch, residue,
     GEOMETRY_FEATURES), the same for a reference turned or moved; embedding (batch, residue, width) of a predictor,
-    zero where embedding_mask (batch, residue) bool says that there is none; hide_identity and hide_geometry (batch,)
-    bool, see `hiding`.
+    zero where embedding_mask (batch, residue) bool says that there is none; symmetry_atoms (batch, operator, atom) and
+    symmetry_rotation (batch, operator, 3, 3) as of `symmetry_tables`, which tie the copies of a chain; hide_identity
+    and hide_geometry (batch,) bool, see `hiding`.
     """
 
     reference_xyz: Tensor
@@ -36,6 +37,8 @@ class MoleculeBatch:
     residue_geometry: Tensor
     embedding: Tensor
     embedding_mask: Tensor
+    symmetry_atoms: Tensor
+    symmetry_rotation: Tensor
     hide_identity: Tensor
     hide_geometry: Tensor
 
@@ -54,10 +57,11 @@ class MoleculeBatch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         per_atom = ("reference_xyz", "amplitude", "atom_name", "residue_index")
         cut = {
-            name: value[:, : atoms if name in per_atom else residues] if value.dim() > 1 else value
+            name: value[:, : atoms if name in per_atom else residues]
             for name, value in values.items()
+            if value.dim() > 1 and not name.startswith("symmetry")
         }
-        return replace(self, **cut)
+        return replace(self, **cut, symmetry_atoms=self.symmetry_atoms[:, :, :atoms])
 
     def hiding(self, identity: Tensor, geometry: Tensor) -> "MoleculeBatch":
         """The same molecules, of some of which residue tokens say less; identity, geometry (batch,) bool.

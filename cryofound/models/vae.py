@@ -8,6 +8,7 @@ from cryofound.models.atom_field import AtomField, sample_children
 from cryofound.models.latent_grid import STRIDE, TokenGrid, occupied_tokens
 from cryofound.models.layers import SequenceEncoder, TokenConvNeXt
 from cryofound.models.molecule import MoleculeBatch
+from cryofound.models.symmetry import symmetrised
 
 PIECE = 2**18  # voxels at a time, where a whole map would leave the cache
 
@@ -71,7 +72,8 @@ class Decoder(nn.Module):
         condition = self.system_vector((residues * present).sum(1) / present.sum(1)) + residual
         children = self.child_features(latent, condition, tokens)
         sampled = sample_children(children, tokens, molecule.residue_xyz, self.voxel_size)
-        return self.atom_field(sampled, residues, molecule) * molecule.atom_mask[..., None]
+        displacement = self.atom_field(sampled, residues, molecule) * molecule.atom_mask[..., None]
+        return symmetrised(displacement, molecule.symmetry_atoms, molecule.symmetry_rotation)
 
 
 class VAE(nn.Module):

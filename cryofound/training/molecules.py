@@ -9,8 +9,10 @@ from torch import Tensor
 from cryofound.ensemble.system import System
 from cryofound.errors import RecipeError
 from cryofound.models.molecule import MoleculeBatch
+from cryofound.models.symmetry import symmetry_tables
 from cryofound.physics.density import render_gaussian
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS
+from cryofound.structure.symmetry import find_symmetry
 from cryofound.training.residue_features import blosum62, residue_geometry
 
 _NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype=np.float32)
@@ -31,6 +33,7 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int], embed
             target[: len(row)] = row
         return torch.from_numpy(out)
 
+    symmetry_atoms, symmetry_rotation = symmetry_tables([_group(system) for system in systems], atoms)
     embedding, has_embedding = zip(*(_embedding(system, embedding_width) for system in systems), strict=True)
     return MoleculeBatch(
         reference_xyz=padded([model.positions_xyz.astype(np.float32) for model in models], atoms),
@@ -46,6 +49,8 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int], embed
         residue_geometry=padded([residue_geometry(each.reference, each.confidence) for each in systems], residues),
         embedding=padded(embedding, residues),
         embedding_mask=padded(has_embedding, residues),
+        symmetry_atoms=symmetry_atoms,
+        symmetry_rotation=symmetry_rotation,
         hide_identity=torch.zeros(len(models), dtype=torch.bool),
         hide_geometry=torch.zeros(len(models), dtype=torch.bool),
     )
@@ -60,6 +65,14 @@ def reference_density(molecule: MoleculeBatch, systems: Sequence[System], resolu
         for row, (system, resolution) in enumerate(zip(systems, resolutions, strict=True))
     ]
     return torch.cat(rows)
+
+
+def _group(system: System) -> tuple[np.ndarray, np.ndarray] | None:
+    """Atoms and rotations of the point group that ties a system's copies; None where they are free."""
+    if system.symmetry == "C1":
+        return None
+    symmetry = find_symmetry(system.reference, system.symmetry)
+    return symmetry.atoms, symmetry.rotation
 
 
 def _embedding(system: System, width: int) -> tuple[np.ndarray, np.ndarray]:
