@@ -97,7 +97,8 @@ def train(
     Scope `all` trains under Ray Train, the groups of other scopes as a pool of tasks, each in a folder of its name.
     """
     section = getattr(recipe, name)
-    numeric = [recipe.seed, recipe.grid, recipe.model, section, recipe.engine.workers, recipe.engine.precision]
+    # not the number of workers: it changes rounding alone, and a run may go on with another
+    numeric = [recipe.seed, recipe.grid, recipe.model, section, recipe.engine.precision]
     numeric += [] if recipe.scope == "all" else [recipe.scope]
     numeric += [recipe.start.train] if recipe.start else []
     log = partial(record.rows, name)
