@@ -40,6 +40,8 @@ from cryofound.training.noise import Noise, Silence
 from cryofound.training.shelves import make_shelves
 from cryofound.training.validating import summed, validation_batches
 
+COARSELY_DRAWN = 8.0  # angstrom
+
 
 @dataclass(frozen=True)
 class Stage1Batch:
@@ -235,11 +237,16 @@ def loss_weights(term: LossTerm, config: Stage1Config, systems: Sequence[System]
 def rendered_misfit(
     positions: Tensor, amplitude: Tensor, density: Tensor, resolution: Sequence[float], grid: Grid
 ) -> Tensor:
-    """1 - NCC of each map (batch, z, y, x) with its model's density rendered at its resolution, (batch,)."""
+    """1 - NCC of each map (batch, z, y, x) with its model's density rendered at its resolution, (batch,).
+
+    Atoms beyond COARSELY_DRAWN are drawn at that and blurred together, as the voxels of each grow by the cube.
+    """
     misfit = positions.new_zeros(len(positions))
     for value in sorted(set(resolution)):
         rows = torch.tensor([row for row, other in enumerate(resolution) if other == value], device=density.device)
-        rendered = render_gaussian(positions[rows], amplitude[rows], grid, value)
+        drawn = min(value, COARSELY_DRAWN)
+        rendered = render_gaussian(positions[rows], amplitude[rows], grid, drawn)
+        rendered = blurred(rendered, [drawn] * len(rows), [value] * len(rows), grid.voxel_size)
         misfit = misfit.index_add(0, rows, 1 - ncc(rendered, density[rows]))
     return misfit
 

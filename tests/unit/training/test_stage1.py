@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryofound.training.live_tensors import LiveTensors
 from benchmarks.stage1_cost import Case, stage1_of
 from cryofound.config import Stage1Config
+from cryofound.maps.density_map import Grid
+from cryofound.physics.correlation import ncc
+from cryofound.physics.density import render_gaussian
 from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
+from cryofound.training.live_tensors import LiveTensors
 from cryofound.training.noise import Noise
-from cryofound.training.stage1 import Stage1, Stage1Batch, loss_weights
+from cryofound.training.stage1 import Stage1, Stage1Batch, loss_weights, rendered_misfit
 
 
 @pytest.mark.shared
@@ -115,3 +118,14 @@ def test_decoding_without_identity_depends_on_neither_sequence_nor_residual(shar
         torch.nn.init.normal_(module.decoder.atom_field.rigid.weight, generator=torch.Generator().manual_seed(0))
         losses.append(made.losses(module, made.batch(0, 0, 1), Noise(0, 0))["misfit"].item())
     assert losses[0] == losses[1]
+
+
+def test_a_coarse_misfit_is_that_of_the_map_rendered_at_once():
+    generator = torch.Generator().manual_seed(0)
+    grid, amplitude = Grid.centred(40, 2.0), torch.full((2, 60), 6.0)
+    positions, there = (6.0 * torch.randn(2, 60, 3, generator=generator) for _ in range(2))
+    for resolution in (6.0, 12.0, 20.0):
+        density = render_gaussian(there, amplitude, grid, resolution)
+        expected = 1 - ncc(render_gaussian(positions, amplitude, grid, resolution), density)
+        found = rendered_misfit(positions, amplitude, density, (resolution, resolution), grid)
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
