@@ -23,6 +23,11 @@ class Outbox:
         self._closed = threading.Event()
         self._refusal: TrackingError | None = None
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the last write was refused."""
+        return self._refusal is not None
+
     def put(self, write: Callable[[], None]) -> None:
         """Make this write after those before it. Raises what an earlier one raised, unless it was a TrackingError."""
         self._settle(0)

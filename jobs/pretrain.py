@@ -34,9 +34,9 @@ from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import ray_stream
-from jobs import ensembles, pool, training
+from jobs import ensembles, pool, reconstructions, training
 from jobs.progress import counting, following
-from jobs.recording import Record
+from jobs.recording import Record, machines
 from jobs.steps import refusal_in, step, stopped
 
 
@@ -52,6 +52,11 @@ def pretrain(recipe: Recipe, home: Path, record: Record) -> Path:
     shared = groups(recipe.scope, systems)
     make1 = partial(training.make_stage1, recipe, store, start=start)
     stage1 = train(recipe, home, record, "stage1", shared, [store, *from_start], make1)
+    if recipe.tracking.pictures:
+        draw = record.timing("reconstruct")(partial(reconstructions.draw, recipe, store, stage1))
+        drawn = step(home, "reconstruct", [stage1.name, recipe.tracking.pictures], draw)
+        for group in shared:
+            record.pictures("stage1", group, sorted(group.folder(drawn).glob("*.png")))
     make2 = partial(training.make_stage2, recipe, store, stage1, start=start)
     stage2 = train(recipe, home, record, "stage2", shared, [store, stage1, *from_start], make2)
     draw = record.timing("sample")(partial(ensembles.sample, recipe, store, stage1, stage2))
@@ -144,7 +149,7 @@ def recorded(record: Record) -> Iterator[None]:
         raise
     except BaseException as error:
         cause = refusal_in(error)
-        record.end("FAILED", str(cause) if cause else f"{type(error).__name__}: {str(error).splitlines()[:1]}")
+        record.end("FAILED", str(cause or f"{type(error).__name__}: {error}").partition("\n")[0])
         raise
     record.end("FINISHED")
 
@@ -186,6 +191,7 @@ def run_recipe(path: Path, home: Path) -> None:
         if not ray.is_initialized():
             ray.init(logging_level=logging.ERROR)  # the cluster of RAY_ADDRESS, which `ray job submit` sets
             signal.signal(signal.SIGTERM, stopped)  # after ray.init, which sets its own
+        record.tags(machines())
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # the steps tell their progress themselves
         scores = pretrain(recipe, home, record)
     report(home, scores)

@@ -32,7 +32,6 @@ _SECTION = {
     "atoms_per_second": "machine",
     "memory_gib": "machine",
 }
-_SYSTEM_NCC = "ncc/"  # columns ncc/<family>/<system>
 _HURRY = 2.0  # seconds for a run that was stopped: Ray kills it after three
 
 Row = Mapping[str, float]
@@ -56,7 +55,11 @@ class Record:
         families = {system.family for system in systems.values()}
         held_out = sum(system.split == "held_out" for system in systems.values())
         text = f"{len(systems)} systems of {len(families)} families, {held_out} held out of training"
-        self.outbox.put(partial(self.run.set_tags, {"store": folder.name, "mlflow.note.content": text, **machines()}))
+        self.tags({"store": folder.name, "mlflow.note.content": text})
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the recipe's run."""
+        self.outbox.put(partial(self.run.set_tags, tags))
 
     def rows(self, name: str, group: Group, rows: Sequence[Row]) -> None:
         """Log new rows of a stage's curve."""
@@ -101,10 +104,12 @@ class Record:
             finally:
                 self.outbox.close(0)
             return
+        hurry = status == "KILLED" or self.outbox.stuck
         try:
-            self.outbox.close(_HURRY if status == "KILLED" else self.recipe.tracking.patience)
+            self.outbox.close(_HURRY if hurry else self.recipe.tracking.patience)
         except TrackingError as left:
-            print(f"warning: {left}; not all is logged, submit the recipe again for the rest", flush=True)
+            if str(left) not in error:
+                print(f"warning: {left}; not all is logged, submit the recipe again for the rest", flush=True)
 
     def _child(self, name: str, tags: Mapping[str, str]) -> Run:
         if name not in self._children:
@@ -126,11 +131,12 @@ class Record:
     def _rows(self, name: str, group: Group, rows: Sequence[Row]) -> None:
         run = self._stage_run(name, group)
         self._curve(run, "training/total").log([(int(row["step"]), stage_metrics(row)) for row in rows])
-        for system in self._systems.values():
-            column = f"{_SYSTEM_NCC}{system.family}/{system.system_id}"
-            points = [(int(row["step"]), {f"{name}/ncc": row[column]}) for row in rows if column in row]
-            if points:
-                self._curve(self._system_run(system), f"{name}/ncc").log(points)
+        for metric, system_id in sorted({found for row in rows for column in row if (found := _of_system(column))}):
+            system = self._systems.get(system_id)
+            if system:
+                column = f"validation/{metric}/{system.family}/{system_id}"
+                points = [(int(row["step"]), {f"{name}/{metric}": row[column]}) for row in rows if column in row]
+                self._curve(self._system_run(system), f"{name}/{metric}").log(points)
 
     def _curve(self, run: Run, mark: str) -> Curve:
         return self._curves.setdefault(f"{run.run_id}/{mark}", Curve(run, mark))
@@ -170,16 +176,12 @@ class Record:
 
 
 def stage_metrics(row: Row) -> dict[str, float]:
-    """The columns of one row of a curve as metrics of a stage's run, in sections; systems by the mean of a family."""
-    metrics: dict[str, float] = {}
-    families: dict[str, list[float]] = {}
-    for name, value in row.items():
-        if name.startswith(_SYSTEM_NCC):
-            families.setdefault(name.split("/")[1], []).append(value)
-        elif name not in _CLOCK:
-            section = _SECTION.get(name, "training")
-            metrics[name if "/" in name else f"{section}/{name}"] = value
-    return metrics | {f"ncc/{family}": sum(values) / len(values) for family, values in families.items()}
+    """The columns of one row of a curve as metrics of a stage's run, in sections; those of systems are left out."""
+    return {
+        name if "/" in name else f"{_SECTION.get(name, 'training')}/{name}": value
+        for name, value in row.items()
+        if name not in _CLOCK and not _of_system(name)
+    }
 
 
 def in_turn(systems: Mapping[str, System], count: int, first: str) -> list[str]:
@@ -203,3 +205,9 @@ def machines() -> dict[str, str]:
         "cpus": f"{have.get('CPU', 0):g}",
         "device": f"{gpus} x {' or '.join(kinds) or 'GPU'}" if gpus else f"cpu ({platform.machine()})",
     }
+
+
+def _of_system(column: str) -> tuple[str, str] | None:
+    """Metric and system of a column `validation/<metric>/<family>/<system>`, None for other columns."""
+    parts = column.split("/")
+    return (parts[1], parts[3]) if len(parts) == 4 and parts[0] == "validation" else None

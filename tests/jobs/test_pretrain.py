@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,7 +64,7 @@ def test_from_entries_to_a_registered_model_and_again(
     assert run.data.tags["store"] == one(home, "store").name
     assert run.data.tags["recipe_file"] == str(recipe)
     assert run.data.tags["torch"] == torch.__version__
-    assert set(run.data.metrics) >= {f"seconds/{name}" for name in ("store", "stage1", "stage2", "sample", "evaluate")}
+    assert set(run.data.metrics) >= {f"seconds/{name}" for name in ("store", "stage1", "stage2", "evaluate")}
 
     # what is true of one system is also the mean of a family's held-out systems, and of the split's
     two = found["hinges/two"].data.metrics
@@ -82,6 +85,7 @@ def test_from_entries_to_a_registered_model_and_again(
     assert (artifacts("tiny") / "evaluation" / "scores.json").is_file()
     assert (artifacts("hinges/two") / "two.png").is_file()
     assert (artifacts("stage1") / "export" / "model.safetensors").is_file()
+    assert {path.name for path in (artifacts("stage1") / "reconstructions").iterdir()} == {"one.png", "two.png"}
     assert not [path for path in home.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".partial")]
 
     # what was registered draws the samples that were scored
@@ -93,7 +97,15 @@ def test_from_entries_to_a_registered_model_and_again(
     np.testing.assert_allclose(read_model(one(home, "sample") / "two.cif", model=1).positions_xyz, drawn[1], atol=2e-3)
 
     assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
-    assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "sample", "evaluate", "register"]
+    assert skipped(capfd.readouterr().out) == [
+        "store",
+        "stage1",
+        "reconstruct",
+        "stage2",
+        "sample",
+        "evaluate",
+        "register",
+    ]
     again = runs(home)
     assert {name: each.info.run_id for name, each in again.items()} == {
         name: each.info.run_id for name, each in found.items()
@@ -105,7 +117,7 @@ def test_from_entries_to_a_registered_model_and_again(
     before = {path.name: path.read_bytes() for path in one(home, "sample").glob("[!m]*")}
     shutil.rmtree(one(home, "sample"))
     assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
-    assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "evaluate", "register"]
+    assert skipped(capfd.readouterr().out) == ["store", "stage1", "reconstruct", "stage2", "evaluate", "register"]
     assert {path.name: path.read_bytes() for path in one(home, "sample").glob("[!m]*")} == before
 
 
@@ -180,3 +192,64 @@ def test_infinite_loss_is_refused_and_a_gentler_recipe_goes_on_from_the_store(
     assert {name: run.info.status for name, run in found.items()} == {"tiny": "FAILED", "stage1": "FAILED"}
     assert f"error: {found['tiny'].data.tags['error']}" == line
     assert json.loads((one(home, "store") / "manifest.json").read_text())["systems"] == ["one", "two"]
+
+
+class Remover(threading.Thread):
+    """Deletes MLflow's database when the curve of stage 1 has begun."""
+
+    def __init__(self, home: Path):
+        super().__init__(daemon=True)
+        self.home = home
+
+    def run(self) -> None:
+        while not list(self.home.glob("stage1-*/curve.jsonl")):
+            time.sleep(0.01)
+        (self.home / "mlflow.db").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_head")
+def test_training_outlives_its_mlflow_database_and_is_logged_by_the_next_submission(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changes = {
+        "stage1": {"steps": 10, "batch_size": 2, "log_every": 2},
+        "stage2": {"steps": 10, "batch_size": 2, "log_every": 2, "width": 16, "depth": 1, "heads": 2},
+        "tracking": {"patience": 1.0, "pictures": 0},
+    }
+    home, recipe = tmp_path / "home", tiny_recipe(recipe=changes)
+    Remover(home).start()
+    assert main(["--recipe", str(recipe), "--home", str(home)]) == 1
+    printed = capfd.readouterr()
+    lines = [line for line in printed.out.splitlines() if line.startswith("warning:")]
+    assert [("the file is gone" in line, "while the work goes on" in line) for line in lines] == [(True, True)]
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    assert "mlflow.db cannot be used (the file is gone)" in line
+    assert line.endswith("all results are kept, submit the recipe again to log the rest")
+    weights = (one(home, "stage2") / "model.safetensors").read_bytes()
+    assert (one(home, "evaluate") / "scores.json").is_file()
+
+    assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
+    assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "sample", "evaluate"]
+    assert (one(home, "stage2") / "model.safetensors").read_bytes() == weights
+    found = runs(home)
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    for name in ("stage1", "stage2"):
+        history = client.get_metric_history(found[name].info.run_id, "training/total")
+        assert [point.step for point in history] == [2, 4, 6, 8, 10]
+    assert found["hinges/two"].data.metrics["scores/recall_rmsd"] > 0
+
+
+def test_unreachable_server_is_refused_before_anything_starts(
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("CRYOFOUND_TRACKING_URI", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for recipe, told in (({}, "Connection refused"), ({"colour": "red"}, "unknown key 'colour'")):
+            assert main(["--recipe", str(tiny_recipe(recipe=recipe)), "--home", str(tmp_path / "home")]) == 1
+            (line,) = capfd.readouterr().err.splitlines()
+            assert line.startswith("error: ")
+            assert told in line
+    assert not list((tmp_path / "home").iterdir())
