@@ -1,6 +1,8 @@
 """Distances of a sampled ensemble from the true states of a system."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from math import comb
 from typing import Literal
 
@@ -12,6 +14,7 @@ from cryofound.evaluation.superposition import superposed_rmsd
 
 # Three atoms fix a superposition; a state with fewer known atoms has no RMSD.
 FEWEST_ATOMS = 3
+AT_HOME = 0.1  # angstrom; a conformer as near as that to the reference is the reference
 
 ScoreSplit = Literal["train", "validation", "held_out"]
 
@@ -36,6 +39,26 @@ class StateScore:
     static_rmsd: float
     normal_modes_rmsd: float
     nearest_count: int
+
+
+@dataclass(frozen=True)
+class Conformer:
+    """The states of a system whose true atoms are the same: one conformation, seen in maps of several resolutions.
+
+    rows: of `system.states`; name: what their ids begin with; population: their mean; split: "train" if training saw
+    any of them, "held_out" if it never saw the system; static_rmsd: of the reference, angstrom, over known heavy atoms.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    population: float
+    split: ScoreSplit
+    static_rmsd: float
+
+    @property
+    def at_home(self) -> bool:
+        """Whether it is the reference itself."""
+        return self.static_rmsd <= AT_HOME
 
 
 def evaluate_system(system: System, samples_xyz: np.ndarray, normal_modes_xyz: np.ndarray) -> list[StateScore]:
@@ -73,10 +96,42 @@ def known_states(system: System) -> list[int]:
     return [row for row in range(len(system.states)) if system.truth_mask[row].sum() >= FEWEST_ATOMS]
 
 
-def state_distances(system: System, samples_xyz: np.ndarray) -> np.ndarray:
-    """(sample, known state) float64: RMSD of every sample to every known state, over that state's own known atoms."""
-    columns = []
+def conformers(system: System) -> tuple[Conformer, ...]:
+    """The conformations of a system whose truth is known, in the order of their first states."""
+    groups: list[list[int]] = []
     for row in known_states(system):
+        for group in groups:
+            if np.array_equal(system.truth_mask[row], system.truth_mask[group[0]]) and np.array_equal(
+                system.truth_xyz[row], system.truth_xyz[group[0]]
+            ):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return tuple(_conformer(system, group) for group in groups)
+
+
+def _conformer(system: System, rows: list[int]) -> Conformer:
+    states = [system.states[row] for row in rows]
+    splits: list[ScoreSplit] = [score_split(system, row) for row in rows]
+    words = zip(*(state.state_id.split("_") for state in states), strict=False)
+    shared = "_".join(word for word, *_ in takewhile(lambda each: len(set(each)) == 1, words))
+    return Conformer(
+        name=shared or states[0].state_id,
+        rows=tuple(rows),
+        population=float(np.mean([state.population for state in states])),
+        split=min(splits, key=("train", "validation", "held_out").index),
+        static_rmsd=float(state_distances(system, system.reference.positions_xyz[None], rows[:1])[0, 0]),
+    )
+
+
+def state_distances(system: System, samples_xyz: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+    """(sample, state) float64: RMSD of every sample to the states in `rows`, over each state's own known atoms.
+
+    Without rows to all known states.
+    """
+    columns = []
+    for row in known_states(system) if rows is None else rows:
         atoms = system.truth_mask[row]
         columns.append(superposed_rmsd(samples_xyz[:, atoms], system.truth_xyz[row, atoms][None])[:, 0])
     return np.stack(columns, axis=1) if columns else np.zeros((len(samples_xyz), 0))
@@ -85,13 +140,18 @@ def state_distances(system: System, samples_xyz: np.ndarray) -> np.ndarray:
 def expected_closest(distances: np.ndarray, n: int) -> np.ndarray:
     """(state,) float64: mean, over all choices of n rows, of the smallest of (pool, state) distances.
 
-    The k-th smallest of N is the closest of a choice with probability C(N - k, n - 1) / C(N, n). A pool of n rows or
-    fewer has its smallest.
+    A pool of n rows or fewer has its smallest.
     """
-    pool = len(distances)
+    return closest_chances(len(distances), n) @ np.sort(distances, axis=0)
+
+
+def closest_chances(pool: int, n: int) -> np.ndarray:
+    """(pool,) float64: the chance of the k-th closest of a pool to be the closest of n that are chosen from it.
+
+    C(N - k, n - 1) / C(N, n), k from 1; a pool of n or fewer is chosen whole.
+    """
     n = min(n, pool)
-    chance = [comb(pool - rank, n - 1) / comb(pool, n) for rank in range(1, pool + 1)]
-    return np.array(chance) @ np.sort(distances, axis=0)
+    return np.array([comb(pool - rank, n - 1) / comb(pool, n) for rank in range(1, pool + 1)])
 
 
 def diversity(samples_xyz: np.ndarray) -> float:

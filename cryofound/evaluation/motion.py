@@ -1,0 +1,233 @@
+"""How much of a true motion an ensemble has: the part of the molecule that moves, seen from the core that does not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryofound.ensemble.system import System
+from cryofound.evaluation.metrics import (
+    AT_HOME,
+    Conformer,
+    ScoreSplit,
+    check_ensemble,
+    closest_chances,
+    conformers,
+    state_distances,
+)
+from cryofound.evaluation.stereochemistry import backbone_bond_deviation, ramachandran
+from cryofound.structure.alignment import MIN_CORE, rigid_core, superpose
+from cryofound.structure.atomic_model import AtomicModel
+
+MOVES = 2.0  # angstrom that the CA of a residue goes for the residue to belong to the moving part
+# Fewer residues than these are a loop, of which the share recovered says nothing about the conformer.
+FEWEST_MOVING = 10
+
+
+@dataclass(frozen=True)
+class Motion:
+    """From a reference to one of its true states, in the frame of the reference.
+
+    core, moving (residue,) bool: residues of known CA that stay and that go farther than MOVES; core_atoms,
+    moving_atoms (atom,) int64: their known atoms; fit_atoms (atom,) int64: the CA of the core, by which everything is
+    superposed; truth_xyz (atom, 3) float64 angstrom.
+    """
+
+    core: np.ndarray
+    moving: np.ndarray
+    core_atoms: np.ndarray
+    moving_atoms: np.ndarray
+    fit_atoms: np.ndarray
+    truth_xyz: np.ndarray
+
+
+@dataclass(frozen=True)
+class MotionScore:
+    """How near an ensemble comes to one conformer of a system; angstrom over known heavy atoms.
+
+    recall_rmsd: the closest sample, all atoms, after optimal superposition; static_rmsd: the reference. Superposed on
+    the reference by the core: moving_rmsd, the sample whose moving part is closest; core_rmsd, that sample's core;
+    recovered_moving, 1 - moving_rmsd / that of the reference; the three are None where fewer than FEWEST_MOVING
+    residues move. For a pool from which n_drawn are chosen, all are expectations.
+    """
+
+    system_id: str
+    family: str
+    conformer: str
+    split: ScoreSplit
+    method: str
+    n_moving: int
+    n_drawn: int
+    recall_rmsd: float
+    static_rmsd: float
+    core_rmsd: float | None
+    moving_rmsd: float | None
+    recovered_moving: float | None
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the conformer is the reference itself, from which nothing can be recovered."""
+        return self.static_rmsd <= AT_HOME
+
+
+@dataclass(frozen=True)
+class SpreadScore:
+    """An ensemble as a whole against all conformers of its system, and its stereochemistry.
+
+    precision_rmsd: mean over samples of the RMSD to the nearest conformer; wasserstein: 2-Wasserstein distance between
+    samples of equal weight and conformers weighted by population, for the RMSD as distance (angstrom). bond_rms:
+    backbone bonds against the reference's; clashscore: by physics.clashes, mean over samples; ramachandran_outliers:
+    percent by cctbx, mean over samples, None where it was not asked for or cctbx is missing.
+    """
+
+    system_id: str
+    family: str
+    method: str
+    precision_rmsd: float
+    wasserstein: float
+    bond_rms: float
+    clashscore: float
+    ramachandran_outliers: float | None
+
+
+def motion_of(reference: AtomicModel, truth_xyz: np.ndarray, known: np.ndarray) -> Motion:
+    """Split a molecule into core and moving part by one true state (atom, 3), known where `known` (atom,) says so.
+
+    The state is superposed on the reference by the part that stays rigid (`rigid_core`), which decides what moves, and
+    then by all that did not move. Where fewer than MIN_CORE residues stay, all is superposed by the rigid part.
+    """
+    ca = reference.backbone_index()[:, 1]
+    residues = np.flatnonzero(known[ca])
+    start, end = reference.positions_xyz[ca[residues]].astype(np.float64), truth_xyz[ca[residues]].astype(np.float64)
+    rigid = rigid_core(end[None], start)
+    distance = np.linalg.norm(superpose(end[rigid], start[rigid]).apply(end) - start, axis=1)
+    stays = distance <= MOVES
+    fit = ca[residues[stays if stays.sum() >= MIN_CORE else rigid]]
+    core, moving = np.zeros((2, reference.n_residues), dtype=bool)
+    core[residues[stays]], moving[residues[~stays]] = True, True
+    transform = superpose(truth_xyz[fit], reference.positions_xyz[fit])
+    return Motion(
+        core=core,
+        moving=moving,
+        core_atoms=np.flatnonzero(known & core[reference.residue_index]),
+        moving_atoms=np.flatnonzero(known & moving[reference.residue_index]),
+        fit_atoms=fit,
+        truth_xyz=transform.apply(np.asarray(truth_xyz, dtype=np.float64)),
+    )
+
+
+def part_distances(motion: Motion, reference: AtomicModel, samples_xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """RMSD (sample,) float64 angstrom of the core and of the moving part to the truth, for samples (sample, atom, 3).
+
+    Every sample is superposed on the reference by the CA of the core. A part without atoms has distance 0.
+    """
+    fixed = reference.positions_xyz[motion.fit_atoms]
+    parts = (motion.core_atoms, motion.moving_atoms)
+    found = np.zeros((2, len(samples_xyz)))
+    for number, sample in enumerate(samples_xyz):
+        placed = superpose(sample[motion.fit_atoms], fixed).apply(np.asarray(sample, dtype=np.float64))
+        for row, atoms in enumerate(parts):
+            if len(atoms):
+                found[row, number] = np.sqrt(((placed[atoms] - motion.truth_xyz[atoms]) ** 2).sum(1).mean())
+    return found[0], found[1]
+
+
+def left_out_motions(system: System) -> dict[Conformer, Motion]:
+    """The motion to each conformer of a system that training has not seen."""
+    return {
+        each: motion_of(system.reference, system.truth_xyz[each.rows[0]], system.truth_mask[each.rows[0]])
+        for each in conformers(system)
+        if each.split != "train"
+    }
+
+
+def score_motions(
+    system: System,
+    motions: Mapping[Conformer, Motion],
+    samples_xyz: np.ndarray,
+    method: str,
+    n_drawn: int | None = None,
+) -> list[MotionScore]:
+    """One score for each conformer in `motions`.
+
+    samples_xyz (sample, atom, 3) angstrom is an ensemble, or a pool of which `n_drawn` are chosen at random. Raises
+    StructureError as `check_ensemble` does.
+    """
+    check_ensemble(system, samples_xyz, f"samples of {method}")
+    n = min(n_drawn or len(samples_xyz), len(samples_xyz))
+    chances = closest_chances(len(samples_xyz), n)
+    distances = state_distances(system, samples_xyz, [each.rows[0] for each in motions])
+    scores = []
+    for (conformer, motion), recall in zip(motions.items(), chances @ np.sort(distances, axis=0), strict=True):
+        core_rmsd = moving_rmsd = recovered = None
+        if motion.moving.sum() >= FEWEST_MOVING:
+            core, moving = part_distances(motion, system.reference, samples_xyz)
+            _, static = part_distances(motion, system.reference, system.reference.positions_xyz[None])
+            order = np.argsort(moving, kind="stable")
+            moving_rmsd, core_rmsd = float(chances @ moving[order]), float(chances @ core[order])
+            recovered = 1.0 - moving_rmsd / float(static[0])
+        scores.append(
+            MotionScore(
+                system_id=system.system_id,
+                family=system.family,
+                conformer=conformer.name,
+                split=conformer.split,
+                method=method,
+                n_moving=int(motion.moving.sum()),
+                n_drawn=n,
+                recall_rmsd=float(recall),
+                static_rmsd=conformer.static_rmsd,
+                core_rmsd=core_rmsd,
+                moving_rmsd=moving_rmsd,
+                recovered_moving=recovered,
+            )
+        )
+    return scores
+
+
+def score_spread(
+    system: System, samples_xyz: np.ndarray, method: str, *, official: bool = False, n_drawn: int | None = None
+) -> SpreadScore:
+    """Score an ensemble (sample, atom, 3), or the first `n_drawn` of a pool, as a whole.
+
+    `official` asks cctbx for Ramachandran outliers. Raises StructureError as `check_ensemble` does.
+    """
+    check_ensemble(system, samples_xyz, f"samples of {method}")
+    samples = samples_xyz[:n_drawn]
+    groups = conformers(system)
+    distances = state_distances(system, samples, [group.rows[0] for group in groups])
+    counts = ramachandran(system.reference, samples) if official else None
+    return SpreadScore(
+        system_id=system.system_id,
+        family=system.family,
+        method=method,
+        precision_rmsd=float(distances.min(1).mean()),
+        wasserstein=wasserstein(distances, np.array([group.population for group in groups])),
+        bond_rms=backbone_bond_deviation(system.reference, samples),
+        clashscore=mean_clashscore(system.reference, samples),
+        ramachandran_outliers=None if counts is None else float(counts.percent.mean()),
+    )
+
+
+def wasserstein(distances: np.ndarray, populations: np.ndarray) -> float:
+    """2-Wasserstein distance (angstrom) of samples of equal weight from states, by distances (sample, state).
+
+    populations (state,) need not sum to 1. Exact: POT's network simplex finds the plan.
+    """
+    import ot  # loads every array library that it finds; only those who measure should wait for that
+
+    weights = np.full(len(distances), 1.0 / len(distances))
+    plan = np.asarray(ot.emd(weights, populations / populations.sum(), distances**2))
+    return float(np.sqrt((plan * distances**2).sum()))
+
+
+def mean_clashscore(reference: AtomicModel, samples_xyz: np.ndarray) -> float:
+    """Clashes over 0.4 A per 1000 atoms (`physics.clashes`), mean over samples (sample, atom, 3)."""
+    import torch  # as above
+
+    from cryofound.physics.clashes import clash_score, clash_topology
+
+    topology = clash_topology(reference)
+    # One by one: hydrogens and pairs of a large ensemble would not fit in memory together.
+    scores = [clash_score(torch.from_numpy(np.asarray(each, dtype=np.float64))[None], topology) for each in samples_xyz]
+    return float(torch.cat(scores).mean())
