@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {
     "calmodulin": Path("configs/benchmark/calmodulin.yaml"),
     "calmodulin-without-twins": Path("configs/benchmark/calmodulin_without_twins.yaml"),
+    "calmodulin-among-families": Path("configs/benchmark/calmodulin_among_families.yaml"),
 }
 SEEDS = (0, 1, 2)
 
@@ -47,6 +48,9 @@ LIMITS = {
         **_STEREOCHEMISTRY,
     },
 }
+# What issue 5 asks for: at most 0.03 A over what the calmodulins alone gave, seven families being trained together.
+ALONE = {"4cln_a": 0.374, "4cln_b": 0.374, "5a2h_a": 0.379, "5a2h_b": 0.392}
+LIMITS["calmodulin-among-families"] = {f"validation_rmsd_{state}": rmsd + 0.03 for state, rmsd in ALONE.items()}
 FLOORS = {"least_nearest_count": 3.0}
 
 
@@ -125,7 +129,8 @@ def gather(results: Sequence[SeedResult]) -> dict[str, float]:
 
 
 def _seed_metrics(result: SeedResult) -> dict[str, float]:
-    metrics = {"train_rmsd": _mean(score.recall_rmsd for score in result.states if score.split == "train")}
+    trained = [score.recall_rmsd for score in result.states if score.split == "train"]
+    metrics = {"train_rmsd": _mean(trained)} if trained else {}
     for score in result.states:
         if score.split == "held_out":
             metrics[f"validation_rmsd_{_state_name(score)}"] = score.recall_rmsd
