@@ -5,7 +5,7 @@ What an operation takes for itself while it runs is not seen, so the count is a 
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,12 +15,13 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):
-    """While it is entered, `peak` is the largest sum of bytes of the storages made since then."""
+    """While it is entered, `peak` is the largest sum of bytes of the storages met since then, `held` left out."""
 
-    def __init__(self):
+    def __init__(self, held: Iterable[Tensor] = ()):
         super().__init__()
         self.peak = 0
-        self._alive: dict[int, int] = {}
+        self._held = [each.untyped_storage() for each in held]  # kept, so that their numbers are not given away
+        self._alive: dict[int, int] = {storage._cdata: 0 for storage in self._held}
         self._bytes = 0
 
     def __torch_dispatch__(
