@@ -7,7 +7,7 @@ import numpy as np
 
 from cryofound.config import Recipe
 from cryofound.ensemble.store import open_store, read_system, system_folder
-from cryofound.ensemble.system import System
+from cryofound.ensemble.system import has_unseen
 from cryofound.evaluation.baselines import normal_modes_ensemble
 from cryofound.evaluation.metrics import StateScore, evaluate_system
 from cryofound.evaluation.pictures import save_ensemble_picture
@@ -35,11 +35,6 @@ def sample(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path
     jobs = [(name, owner) for name, owner in owners.items() if owner is not None and name in wanted]
     draw = partial(_draw, recipe, store, stage1, stage2, folder)
     fan_out("sample", draw, jobs, gpus=recipe.engine.gpus_per_worker)
-
-
-def has_unseen(system: System) -> bool:
-    """Whether training did not see the system, or one of its states."""
-    return system.split != "train" or any(state.split != "train" for state in system.states)
 
 
 def read_samples(folder: Path, system_id: str) -> np.ndarray:

@@ -65,6 +65,11 @@ class System:
         return Outline(**{field.name: getattr(self, field.name) for field in fields(Outline)})
 
 
+def has_unseen(system: System) -> bool:
+    """Whether training did not see the system, or one of its states."""
+    return system.split != "train" or any(state.split != "train" for state in system.states)
+
+
 @dataclass(frozen=True)
 class StateArrays:
     """What a store keeps of one state.
