@@ -12,7 +12,9 @@ from cryofound.training import checkpoints
 from cryofound.training.engine import Engine
 from cryofound.training.loop import Progress, Stage, learning_rate, train
 from cryofound.training.noise import Noise
+from cryofound.training.stage1 import Stage1
 from tests.jobs.toy_stage import ToyStage
+from tests.unit.training.hinges import hinge_recipe, two_hinges
 
 
 def engine_of(stage: Stage, **config: object) -> Engine:
@@ -138,12 +140,18 @@ def test_more_parts_than_samples_are_refused(tmp_path: Path) -> None:
 
 
 class Still(ToyStage):
-    """A toy stage without dropout, so that nothing depends on how a batch is split."""
+    """Without dropout nothing depends on how a batch is split; ZeRO 3 has weights in place within the module alone."""
 
     def module(self) -> nn.Module:
         module = super().module()
+        assert isinstance(module, nn.Sequential)
         module[2] = nn.Identity()
         return module
+
+    def losses(self, module: nn.Module, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
+        target = nn.functional.avg_pool3d(batch, 3, stride=1, padding=1)
+        misfit = (module(batch + 0.1 * noise.normal("blur", batch.shape, batch.device)) - target).square().mean()
+        return {"total": misfit, "misfit": misfit}
 
 
 def test_accumulated_parts_train_as_whole_batches_do(tmp_path: Path) -> None:
@@ -173,3 +181,18 @@ def test_throughput_counts_samples_and_atoms(tmp_path: Path) -> None:
     assert 1 < logged[-1].samples_per_second < 4 / 0.05  # the machine may be busy with others
     assert logged[-1].atoms_per_second == pytest.approx(7 * logged[-1].samples_per_second)
     assert logged[-1].memory_gib > 0.1
+
+
+def test_a_map_without_numbers_in_a_shard_is_named(tmp_path: Path) -> None:
+    """A real stage 1 on a real shard, one of whose maps holds a NaN."""
+    systems, shards = two_hinges(tmp_path, spoilt="short__b")
+    stage = Stage1(hinge_recipe(batch_size=3), systems, shards)
+    stage.steps, stage.checkpoint_every, stage.validate_every = 4, 1, 0
+    bad = next(step for step in range(4) if "not finite" in stage.describe(step))
+    told = rf"^stage1: .*step {bad} .*\(not finite: short__b\); the last checkpoint is kept.*skip_steps: \[{bad}\]"
+    with pytest.raises(TrainingError, match=told):
+        run(stage, tmp_path / "run")
+    assert len(checkpoints.found(tmp_path / "run")) == min(bad, 2)
+    skipped = tuple(step for step in range(4) if "not finite" in stage.describe(step))
+    run(stage, tmp_path / "run", skip_steps=skipped)
+    assert len(checkpoints.found(tmp_path / "run")) == 2
