@@ -33,6 +33,7 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFT_BEHIND = 70
 _START_SECONDS = 90.0
+_NO_AGENT = "No available agent to submit job"
 _OBJECT_STORE_BYTES = 512 * 2**20
 # What the `ray job submit` command says about itself, next to the log of the job.
 _CLI = r"^\d{4}-\d\d-\d\d [\d:,]+\s+"
@@ -183,6 +184,27 @@ def submit(
     command = [*_RAY, "job", "submit", f"--address={cluster.dashboard}", f"--submission-id={job}"]
     command += [f"--working-dir={working_dir}", f"--runtime-env-json={json.dumps(runtime)}"]
     command += ["--log-style=record", "--log-color=false", "--", *entrypoint]
+    end = time.monotonic() + _START_SECONDS
+    code = _stream(cluster, command, job, stop_grace)
+    while code is None and time.monotonic() < end:
+        time.sleep(1.0)
+        code = _stream(cluster, command, job, stop_grace)
+    details: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        details = cluster.request(f"/api/jobs/{job}")
+    if details.get("status") == "SUCCEEDED":
+        return 0
+    driver = details.get("driver_exit_code")
+    if driver is None or driver == 0:
+        return code or 1
+    return driver if driver > 0 else 128 - driver
+
+
+def _stream(cluster: LocalCluster, command: Sequence[str], job: str, stop_grace: float) -> int | None:
+    """Run the command and print what the job says; its exit code, or None if no agent of Ray's took the job yet.
+
+    On a busy machine the dashboard answers before the agent is there.
+    """
     cli = subprocess.Popen(
         command,
         env=cluster.environment,
@@ -192,11 +214,18 @@ def submit(
         text=True,
     )
     assert cli.stdout is not None
+    held: list[str] = []  # a traceback before any word of the job
+    spoken = False
     try:
         failed = False
         for line in cli.stdout:
             failed = failed or bool(_FAILED.match(line))
-            if not failed and not _CHATTER.match(line):
+            if failed or _CHATTER.match(line):
+                continue
+            if not spoken and (held or line.startswith("Traceback")):
+                held.append(line)
+            else:
+                spoken = True
                 print(line, end="", flush=True)
         code = cli.wait()
     except BaseException:
@@ -208,15 +237,10 @@ def submit(
         cli.terminate()
         cli.wait()
         raise
-    details: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        details = cluster.request(f"/api/jobs/{job}")
-    if details.get("status") == "SUCCEEDED":
-        return 0
-    driver = details.get("driver_exit_code")
-    if driver is None or driver == 0:
-        return code or 1
-    return driver if driver > 0 else 128 - driver
+    if code and any(_NO_AGENT in line for line in held):
+        return None
+    print("".join(held), end="", flush=True)
+    return code
 
 
 def free_ports(count: int) -> list[int]:
