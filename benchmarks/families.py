@@ -26,14 +26,11 @@ from benchmarks.families_scores import FoldScores, flat_metrics, score_fold, sco
 from cryofound.catalog.entry import CatalogEntry, load_entries
 from cryofound.catalog.files import write_entry
 from cryofound.config import Recipe, digest, load_recipe
-from cryofound.ensemble.store import STORE, open_store
-from cryofound.ensemble.system import has_unseen
+from cryofound.ensemble.store import STORE
 from cryofound.errors import RecipeError, TrainingError
 from cryofound.evaluation.motion import MotionScore, SpreadScore
 from cryofound.manifest import is_finished
 from cryofound.revision import git_revision
-from cryofound.sampling.zero_shot import load_flow_model, sample_system
-from cryofound.training.stage1 import training_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Path("configs/benchmark/families.yaml")
@@ -115,7 +112,7 @@ def fold_entries(entries: Sequence[CatalogEntry], fold: int) -> list[CatalogEntr
 
 
 def run_fold(recipe: Recipe, entries: Sequence[CatalogEntry], fold: int, seed: int, home: Path) -> FoldScores:
-    """Train on a fold and score what it leaves out, on a Ray head of its own; read back if that was finished.
+    """Train on a fold and score what it leaves out, in a process of its own; read back if that was finished.
 
     The same revision (without local changes), recipe and entries go on with the steps that `home` has; for others it is
     emptied. Raises TrainingError if the job ends with another exit code than 0.
@@ -134,7 +131,6 @@ def run_fold(recipe: Recipe, entries: Sequence[CatalogEntry], fold: int, seed: i
             write_entry(home / "entries" / f"{entry.system_id}.yaml", entry, force=True)
         there = (str(home / "entries" / "*.yaml"),)
         _train(recipe.model_copy(update={"seed": seed, "entries": there}), home, f"fold={fold} seed={seed}")
-        _draw_unconditional(recipe.model_copy(update={"seed": seed}), home)
         ensembles = {each.name: each for each in sorted((home / "ensembles").glob("*"))}
         scores = score_fold(_finished(home, STORE), _finished(home, "sample"), ensembles)
         _write(record, {name: [asdict(row) for row in getattr(scores, name)] for name in ("motions", "spreads")})
@@ -147,23 +143,11 @@ def _train(recipe: Recipe, home: Path, named: str) -> None:
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     print(f"{named} started", flush=True)
     began = time.monotonic()
-    command = [sys.executable, "-m", "jobs.local", "--recipe", str(path), "--home", str(home)]
+    command = [sys.executable, "-m", "benchmarks.families_fold", str(path), str(home)]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code:
         raise TrainingError(f"{path}: the job ended with exit code {code}; its log is above")
     print(f"{named} finished seconds={time.monotonic() - began:.0f}", flush=True)
-
-
-def _draw_unconditional(recipe: Recipe, home: Path) -> None:
-    """What the flow draws for the left-out systems when it is told nothing of them: `ensembles/unconditional`."""
-    folder = home / "ensembles" / "unconditional"
-    folder.mkdir(parents=True, exist_ok=True)
-    untold = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"guidance": 0.0})})
-    systems = open_store(_finished(home, STORE))
-    model = load_flow_model(untold, training_ids(systems), _finished(home, "stage1"), _finished(home, "stage2"))
-    for name, system in systems.items():
-        if has_unseen(system):
-            np.savez(folder / f"{name}.npz", positions_xyz=sample_system(model, system, recipe.seed))
 
 
 def _finished(home: Path, step: str) -> Path:
