@@ -63,7 +63,9 @@ class AtomField(nn.Module):
         hidden = F.silu(self.features(sampled) + self.chemistry(residue_tokens))
         for layer in self.hidden:
             hidden = hidden + F.silu(layer(hidden))
-        shift, rotation = of_atoms(self.rigid(hidden), molecule.residue_index).chunk(2, dim=-1)
+        # positions are told in fp32 whatever the networks compute in
+        rigid = self.rigid(hidden).to(molecule.reference_xyz.dtype)
+        shift, rotation = of_atoms(rigid, molecule.residue_index).chunk(2, dim=-1)
         arm = molecule.reference_xyz - of_atoms(molecule.residue_xyz, molecule.residue_index)
         atom = F.silu(of_atoms(hidden, molecule.residue_index) + self.atom_name(molecule.atom_name))
         # radians are large beside angstroms: a tenth keeps both parts at like scale

@@ -31,7 +31,7 @@ entries: [%s/small.yaml]
 grid: {box_size: 32}
 stage1: {steps: 100, batch_size: 2}
 stage2: {steps: 100, batch_size: 4}
-engine: {threads: 1}
+engine: {threads: 1, precision: %s}
 """
 
 
@@ -40,7 +40,7 @@ def recipe_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CRYOFOUND_MIRROR", raising=False)
     (tmp_path / "small.yaml").write_text(ENTRY)
     path = tmp_path / "recipe.yaml"
-    path.write_text(RECIPE % tmp_path)
+    path.write_text(RECIPE % (tmp_path, "bf16"))
     return path
 
 
