@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import calmodulin, ingest, physics, registration
+from benchmarks import calmodulin, families, ingest, physics, registration
 from benchmarks.outcome import Benchmark, outcome_table, write_outcome
 from cryofound import tracking
 from cryofound.config import digest
@@ -24,8 +24,10 @@ BENCHMARKS = {
     for name in calmodulin.RECIPES
 } | {
     each.__name__.rpartition(".")[2]: Benchmark(each.measure, each.LIMITS, each.FLOORS)
-    for each in (ingest, physics, registration)
+    for each in (families, ingest, physics, registration)
 }
+
+FAMILIES_ALONE = ("folds", "seeds")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,10 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run one benchmark.")
     parser.add_argument("name", choices=sorted(BENCHMARKS))
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "benchmarks", help="where NAME.json is written")
+    for option in FAMILIES_ALONE:
+        parser.add_argument(f"--{option}", type=_numbers, help=f"{option} of families to run, as 0,2 (default: all)")
     given = parser.parse_args(arguments)
+    chosen = {option: getattr(given, option) for option in FAMILIES_ALONE if getattr(given, option)}
+    if chosen and given.name != "families":
+        parser.error(f"--{' and --'.join(chosen)}: of benchmark families alone")
     benchmark, out = BENCHMARKS[given.name], given.out.resolve()
     try:
-        metrics = benchmark.measure(out / given.name)
+        metrics = benchmark.measure(out / given.name, **chosen)
     except CryoFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -51,6 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     run.end("FINISHED")
     print(f"wrote {path}")
     return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 if __name__ == "__main__":

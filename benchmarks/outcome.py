@@ -12,9 +12,12 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`measure(work folder)` gives metric name to number; wanted are at most `limits` and at least `floors`."""
+    """`measure(work folder)` gives metric name to number; wanted are at most `limits` and at least `floors`.
 
-    measure: Callable[[Path], dict[str, float]]
+    What else a benchmark may be told it takes by name.
+    """
+
+    measure: Callable[..., dict[str, float]]
     limits: Mapping[str, float] = field(default_factory=dict)
     floors: Mapping[str, float] = field(default_factory=dict)
 
