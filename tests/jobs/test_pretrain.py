@@ -210,7 +210,7 @@ class Remover(threading.Thread):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_head")
 def test_training_outlives_its_mlflow_database_and_is_logged_by_the_next_submission(
-    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {
         "stage1": {"steps": 10, "batch_size": 2, "log_every": 2},
@@ -229,6 +229,8 @@ def test_training_outlives_its_mlflow_database_and_is_logged_by_the_next_submiss
     weights = (one(home, "stage2") / "model.safetensors").read_bytes()
     assert (one(home, "evaluate") / "scores.json").is_file()
 
+    # a submission is a process of its own; here, where MLflow knows this URI, another is needed for the new database
+    monkeypatch.setenv("CRYOFOUND_TRACKING_URI", f"sqlite:///{home}/./mlflow.db")
     assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
     assert skipped(capfd.readouterr().out) == ["store", "stage1", "stage2", "sample", "evaluate"]
     assert (one(home, "stage2") / "model.safetensors").read_bytes() == weights
