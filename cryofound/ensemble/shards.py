@@ -122,7 +122,9 @@ class ShardIndex:
         """The samples of some systems alone; raises StoreError if there is none."""
         kept = tuple(each for each in self.samples if each.key.split(SEPARATOR)[0] in system_ids)
         if not kept:
-            raise StoreError(f"no training map of {', '.join(sorted(system_ids))}: all are set aside; correct the entry")
+            raise StoreError(
+                f"no training map of {', '.join(sorted(system_ids))}: all are set aside; correct the entry"
+            )
         return replace(self, samples=kept)
 
     def sample(self, row: int) -> tuple[np.ndarray, dict[str, Any]]:
