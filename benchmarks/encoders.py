@@ -168,7 +168,7 @@ def _trial(
 @torch.no_grad()
 def _rmsd(vae: VAE, system: System, maps: Tensor, row: int) -> float:
     """Mean over the maps (state, z, y, x) of the RMSD in angstrom of what each is decoded to from its nearest state."""
-    molecule = molecule_batch([system] * len(maps), [row] * len(maps))
+    molecule = molecule_batch([system] * len(maps), [row] * len(maps), config=ModelConfig())
     reference = reference_density(molecule, [system] * len(maps), [system.states[0].resolution] * len(maps))
     tokens = vae.tokens(molecule, system.grid.shape_zyx[0])
     mean, _ = vae.encode(maps, reference, tokens)

@@ -51,14 +51,14 @@ CONFORMERS_LEFT_OUT: Sequence[Mapping[str, set[str]]] = (
     {"adk_ecoli": {"6s36_A"}, "abl1": {"5hu9_A", "2f4j_A", "1opj_A"}, "serca1a": {"2o9j_A", "3n8g_A"}},
 )
 
-# What issue 5 asks for; angstrom, shares.
+# What issue 5 asks for; angstrom, shares. Those of receptors are over CA, as the trials that the issue quotes.
 LIMITS = {"worst_loss_vs_static": 0.2}
 FLOORS = {
-    "gpcr_class_a_recovered_moving": 0.30,
+    "gpcr_class_a_recovered_ca": 0.30,
     "gpcr_class_a_over_relatives_field": 0.03,
     "gpcr_class_a_beats_normal_modes": 7.0,
 }
-SPREAD_OF = ("recall_rmsd", "recovered_moving", "over_relatives_field")
+SPREAD_OF = ("recall_rmsd", "recovered_ca", "over_relatives_field")
 
 
 def measure(work: Path, folds: Sequence[int] = FOLDS, seeds: Sequence[int] = SEEDS) -> dict[str, float]:

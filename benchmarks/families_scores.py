@@ -105,7 +105,7 @@ def flat_metrics(scores: FoldScores) -> dict[str, float]:
         rows = [each for each in scores.motions if each.method == method and not each.at_home]
         spreads = [each for each in scores.spreads if each.method == method]
         means = _by_family(rows, "recall_rmsd", f"{infix}rmsd" if infix else "recall_rmsd")
-        for quantity in ("recovered_moving", "moving_rmsd", "core_rmsd"):
+        for quantity in ("recovered_ca", "recovered_moving", "moving_rmsd", "core_rmsd"):
             means |= _by_family(rows, quantity, infix + quantity)
         for quantity in ("precision_rmsd", "wasserstein", "bond_rms", "clashscore", "ramachandran_outliers"):
             means |= _by_family(spreads, quantity, infix + quantity)
@@ -119,16 +119,17 @@ def flat_metrics(scores: FoldScores) -> dict[str, float]:
 def receptor_metrics(motions: Sequence[MotionScore], family: str = "gpcr_class_a") -> dict[str, float]:
     """Of one family, system by system: what was recovered, in how many the model beats the normal modes, and the lead.
 
-    `<family>_over_relatives_field` is the lead over the mean displacement field of the relatives, as a share.
+    Shares are over CA: relatives say nothing about the turns of side chains. `<family>_over_relatives_field` is the
+    lead over the mean displacement field of the relatives, as a share.
     """
-    own = [each for each in motions if each.family == family and each.recovered_moving is not None]
+    own = [each for each in motions if each.family == family and each.recovered_ca is not None]
     recovered = {
-        method: _by_system((each for each in own if each.method == method), "recovered_moving")
+        method: _by_system((each for each in own if each.method == method), "recovered_ca")
         for method in (MODEL, NORMAL_MODES, FIELD)
     }
     if not recovered[MODEL]:
         return {}
-    metrics = {f"{family}_recovered_moving_{name}": value for name, value in recovered[MODEL].items()}
+    metrics = {f"{family}_recovered_ca_{name}": value for name, value in recovered[MODEL].items()}
     beaten = [recovered[MODEL][name] > recovered[NORMAL_MODES][name] for name in recovered[MODEL]]
     leads = [recovered[MODEL][name] - recovered[FIELD][name] for name in recovered[MODEL]]
     return metrics | {
@@ -151,9 +152,9 @@ def losses(motions: Iterable[MotionScore]) -> dict[str, float]:
 
 
 def score_table(motions: Sequence[MotionScore]) -> Table:
-    """A row for each left-out conformer: the share of its motion recovered and the RMSD of the closest, by method."""
+    """A row for each left-out conformer: the share of its CA motion recovered and the RMSD of the closest, by method."""
     methods = list(dict.fromkeys(each.method for each in motions))
-    table = Table(title="Share of the moving part's displacement recovered | RMSD of the closest sample, angstrom")
+    table = Table(title="Share of the moving CA's displacement recovered | RMSD of the closest sample, angstrom")
     for name in ("family", "system", "conformer", "moving"):
         table.add_column(name, justify="right" if name == "moving" else "left")
     for method in methods:
@@ -168,7 +169,7 @@ def score_table(motions: Sequence[MotionScore]) -> Table:
 def _cell(score: MotionScore | None) -> str:
     if score is None:
         return "-"
-    recovered = "-" if score.recovered_moving is None else f"{score.recovered_moving:.2f}"
+    recovered = "-" if score.recovered_ca is None else f"{score.recovered_ca:.2f}"
     return f"{recovered} | {score.recall_rmsd:.2f}"
 
 

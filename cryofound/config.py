@@ -74,6 +74,12 @@ class ModelConfig(Section):
     feature_channels: int = 64
     token_width: int = 64
     atom_field_width: int = 128
+    groups: tuple[int, ...] = Field(
+        default=(), description="levels of rigid groups that a protein is cut into, the coarsest first"
+    )
+    grouped_from: int = Field(
+        default=500, description="residues; in smaller proteins groups hinder more than they help (decision 022)"
+    )
     system_residual_width: int = 16
     embedding_width: int = Field(
         default=0, ge=0, description="of a predictor's residue embeddings (Boltz-2: 384); 0: the networks see none"
@@ -147,6 +153,9 @@ class Stage1Config(Section):
         default=0.0, ge=0, description="angstrom that maps are compared at first, sharpening to their own; 0: their own"
     )
     coarse_share: float = Field(default=0.6, gt=0, le=1, description="share of the steps that this takes")
+    rigid_above: float = Field(
+        default=100.0, ge=0, description="angstrom; while maps are compared at a coarser resolution only groups move"
+    )
     checkpoint_every: int = 100
     validate_every: int = Field(default=500, ge=0, description="a multiple of checkpoint_every; 0: never")
     log_every: int = 20

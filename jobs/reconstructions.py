@@ -44,7 +44,7 @@ def reconstruct(vae: VAE, recipe: Recipe, system: System, residual: int, row: in
     residual: the system's row in the VAE's table, -1 for none.
     """
     resolution = system.states[row].resolution
-    molecule = molecule_batch([system], [residual], recipe.model.embedding_width)
+    molecule = molecule_batch([system], [residual], recipe.model)
     tokens = vae.tokens(molecule, system.grid.shape_zyx[0])
     reference = reference_density(molecule, [system], [system.states[0].resolution])
     latent, _ = vae.encode(torch.from_numpy(density)[None].float(), reference, tokens)

@@ -29,7 +29,7 @@ class Motion:
     """From a reference to one of its true states, in the frame of the reference.
 
     core, moving (residue,) bool: residues of known CA that stay and that go farther than MOVES; core_atoms,
-    moving_atoms (atom,) int64: their known atoms; fit_atoms (atom,) int64: the CA of the core, by which everything is
+    moving_atoms (atom,) int64: their known atoms; moving_ca (atom,) int64: of the latter the CA; fit_atoms (atom,) int64: the CA of the core, by which everything is
     superposed; truth_xyz (atom, 3) float64 angstrom.
     """
 
@@ -37,6 +37,7 @@ class Motion:
     moving: np.ndarray
     core_atoms: np.ndarray
     moving_atoms: np.ndarray
+    moving_ca: np.ndarray
     fit_atoms: np.ndarray
     truth_xyz: np.ndarray
 
@@ -47,8 +48,9 @@ class MotionScore:
 
     recall_rmsd: the closest sample, all atoms, after optimal superposition; static_rmsd: the reference. Superposed on
     the reference by the core: moving_rmsd, the sample whose moving part is closest; core_rmsd, that sample's core;
-    recovered_moving, 1 - moving_rmsd / that of the reference; the three are None where fewer than FEWEST_MOVING
-    residues move. For a pool from which n_drawn are chosen, all are expectations.
+    recovered_moving, 1 - moving_rmsd / that of the reference; recovered_ca, the same over CA alone, of the sample that is
+    closest by them; the four are None where fewer than FEWEST_MOVING residues move. For a pool from which n_drawn are
+    chosen, all are expectations.
     """
 
     system_id: str
@@ -63,6 +65,7 @@ class MotionScore:
     core_rmsd: float | None
     moving_rmsd: float | None
     recovered_moving: float | None
+    recovered_ca: float | None
 
     @property
     def at_home(self) -> bool:
@@ -111,25 +114,26 @@ def motion_of(reference: AtomicModel, truth_xyz: np.ndarray, known: np.ndarray) 
         moving=moving,
         core_atoms=np.flatnonzero(known & core[reference.residue_index]),
         moving_atoms=np.flatnonzero(known & moving[reference.residue_index]),
+        moving_ca=ca[moving],
         fit_atoms=fit,
         truth_xyz=transform.apply(np.asarray(truth_xyz, dtype=np.float64)),
     )
 
 
-def part_distances(motion: Motion, reference: AtomicModel, samples_xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """RMSD (sample,) float64 angstrom of the core and of the moving part to the truth, for samples (sample, atom, 3).
+def part_distances(motion: Motion, reference: AtomicModel, samples_xyz: np.ndarray) -> np.ndarray:
+    """RMSD (part, sample) float64 angstrom to the truth of the core, the moving part and its CA; samples (sample, atom, 3).
 
     Every sample is superposed on the reference by the CA of the core. A part without atoms has distance 0.
     """
     fixed = reference.positions_xyz[motion.fit_atoms]
-    parts = (motion.core_atoms, motion.moving_atoms)
-    found = np.zeros((2, len(samples_xyz)))
+    parts = (motion.core_atoms, motion.moving_atoms, motion.moving_ca)
+    found = np.zeros((len(parts), len(samples_xyz)))
     for number, sample in enumerate(samples_xyz):
         placed = superpose(sample[motion.fit_atoms], fixed).apply(np.asarray(sample, dtype=np.float64))
         for row, atoms in enumerate(parts):
             if len(atoms):
                 found[row, number] = np.sqrt(((placed[atoms] - motion.truth_xyz[atoms]) ** 2).sum(1).mean())
-    return found[0], found[1]
+    return found
 
 
 def left_out_motions(system: System) -> dict[Conformer, Motion]:
@@ -159,13 +163,14 @@ def score_motions(
     distances = state_distances(system, samples_xyz, [each.rows[0] for each in motions])
     scores = []
     for (conformer, motion), recall in zip(motions.items(), chances @ np.sort(distances, axis=0), strict=True):
-        core_rmsd = moving_rmsd = recovered = None
+        core_rmsd = moving_rmsd = recovered = recovered_ca = None
         if motion.moving.sum() >= FEWEST_MOVING:
-            core, moving = part_distances(motion, system.reference, samples_xyz)
-            _, static = part_distances(motion, system.reference, system.reference.positions_xyz[None])
+            core, moving, moving_ca = part_distances(motion, system.reference, samples_xyz)
+            _, static, static_ca = part_distances(motion, system.reference, system.reference.positions_xyz[None])[:, 0]
             order = np.argsort(moving, kind="stable")
             moving_rmsd, core_rmsd = float(chances @ moving[order]), float(chances @ core[order])
-            recovered = 1.0 - moving_rmsd / float(static[0])
+            recovered = 1.0 - moving_rmsd / float(static)
+            recovered_ca = 1.0 - float(chances @ np.sort(moving_ca)) / float(static_ca)
         scores.append(
             MotionScore(
                 system_id=system.system_id,
@@ -180,6 +185,7 @@ def score_motions(
                 core_rmsd=core_rmsd,
                 moving_rmsd=moving_rmsd,
                 recovered_moving=recovered,
+                recovered_ca=recovered_ca,
             )
         )
     return scores

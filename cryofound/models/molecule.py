@@ -19,7 +19,8 @@ class MoleculeBatch:
     the family anchor's sequence; residue_mask (batch, residue) bool; system_index (batch,) row of the residual table,
     -1 for a system without one; blosum (batch, residue, BLOSUM_FEATURES); residue_geometry (batch, residue,
     GEOMETRY_FEATURES), the same for a reference turned or moved; embedding (batch, residue, width) of a predictor,
-    zero where embedding_mask (batch, residue) bool says that there is none; symmetry_atoms (batch, operator, atom) and
+    zero where embedding_mask (batch, residue) bool says that there is none; group_share (batch, residue, group) of
+    structure/groups.py, zero for padding; symmetry_atoms (batch, operator, atom) and
     symmetry_rotation (batch, operator, 3, 3) as of `symmetry_tables`, which tie the copies of a chain; hide_identity
     and hide_geometry (batch,) bool, see `hiding`.
     """
@@ -37,6 +38,7 @@ class MoleculeBatch:
     residue_geometry: Tensor
     embedding: Tensor
     embedding_mask: Tensor
+    group_share: Tensor
     symmetry_atoms: Tensor
     symmetry_rotation: Tensor
     hide_identity: Tensor

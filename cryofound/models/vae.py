@@ -51,7 +51,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList([TokenConvNeXt(width, vector) for _ in range(model.decoder_depth)])
         self.upsample = nn.Linear(width, 8 * features)
         self.fine = TokenConvNeXt(features, vector)
-        self.atom_field = AtomField(features, model.token_width, model.atom_field_width, atom_names)
+        self.atom_field = AtomField(features, model.token_width, model.atom_field_width, atom_names, model.groups)
 
     def child_features(self, latent: Tensor, condition: Tensor, tokens: TokenGrid) -> Tensor:
         """Features on the grid of half the latent spacing.
@@ -65,14 +65,16 @@ class Decoder(nn.Module):
         children = (self.upsample(hidden) * mask).unflatten(2, (8, -1)).flatten(1, 2)
         return self.fine(children, tokens.child_neighbours(), tokens.mask.repeat_interleave(8, dim=1), condition)
 
-    def forward(self, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
+    def forward(
+        self, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid, freedom: float = 1.0
+    ) -> Tensor:
         """latent (batch, token, C), residual (batch, vector) -> displacement (batch, atom, 3) angstrom."""
         residues = self.residue_tokens(molecule)
         present = molecule.residue_mask[..., None].float()
         condition = self.system_vector((residues * present).sum(1) / present.sum(1)) + residual
         children = self.child_features(latent, condition, tokens)
         sampled = sample_children(children, tokens, molecule.residue_xyz, self.voxel_size)
-        displacement = self.atom_field(sampled, residues, molecule) * molecule.atom_mask[..., None]
+        displacement = self.atom_field(sampled, residues, molecule, freedom) * molecule.atom_mask[..., None]
         return symmetrised(displacement, molecule.symmetry_atoms, molecule.symmetry_rotation)
 
 
@@ -103,9 +105,9 @@ class VAE(nn.Module):
         """density, reference_density (batch, z, y, x) -> posterior_mean, posterior_log_variance (batch, token, C)."""
         return self.encoder(density, reference_density, tokens)
 
-    def decode(self, latent: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
-        """latent (batch, token, C) -> displacement (batch, atom, 3) angstrom."""
-        return self.decoder(latent, self.residuals(molecule), molecule, tokens)
+    def decode(self, latent: Tensor, molecule: MoleculeBatch, tokens: TokenGrid, freedom: float = 1.0) -> Tensor:
+        """latent (batch, token, C) -> displacement (batch, atom, 3) angstrom; with `freedom` 0 only groups move."""
+        return self.decoder(latent, self.residuals(molecule), molecule, tokens, freedom)
 
     def forward(
         self,
@@ -114,15 +116,16 @@ class VAE(nn.Module):
         molecule: MoleculeBatch,
         tokens: TokenGrid,
         noise: Tensor,
+        freedom: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One training pass with the code sampled by `noise` (batch, token, C), standard normal.
+        """One training pass with the code sampled by `noise` (batch, token, C), standard normal; `freedom` of `decode`.
 
         Returns displacement (batch, atom, 3), posterior_mean, posterior_log_variance (batch, token, C) and residual
         (batch, vector).
         """
         mean, log_variance = self.encode(density, reference_density, tokens)
         latent = mean + noise * (0.5 * log_variance).exp()
-        return self.decode(latent, molecule, tokens), mean, log_variance, self.residuals(molecule)
+        return self.decode(latent, molecule, tokens, freedom), mean, log_variance, self.residuals(molecule)
 
 
 def standardised_patches(density: Tensor, tokens: TokenGrid) -> Tensor:

@@ -47,7 +47,7 @@ def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
     settings = model.recipe.sampling
     count = settings.samples
     row = model.training_ids.index(system.system_id) if system.system_id in model.training_ids else -1
-    molecule = molecule_batch([system], [row], model.recipe.model.embedding_width)
+    molecule = molecule_batch([system], [row], model.recipe.model)
     tokens = model.vae.tokens(molecule, system.grid.shape_zyx[0]).rows(torch.zeros(count, dtype=torch.long))
     residues = model.velocity.condition(molecule).expand(count, -1, -1)
     mask = molecule.residue_mask.expand(count, -1)

@@ -6,23 +6,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryofound.config import ModelConfig
 from cryofound.ensemble.system import System
 from cryofound.errors import RecipeError
 from cryofound.models.molecule import MoleculeBatch
 from cryofound.models.symmetry import symmetry_tables
 from cryofound.physics.density import render_gaussian
-from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS
+from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
+from cryofound.structure.groups import group_shares
 from cryofound.structure.symmetry import find_symmetry
 from cryofound.training.residue_features import blosum62, residue_geometry
 
 _NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype=np.float32)
 
 
-def molecule_batch(systems: Sequence[System], system_index: Sequence[int], embedding_width: int = 0) -> MoleculeBatch:
+def molecule_batch(
+    systems: Sequence[System], system_index: Sequence[int], config: ModelConfig | None = None
+) -> MoleculeBatch:
     """Pad the references of several systems into one batch; system_index (batch,) their residual rows (-1: none).
 
-    Embeddings are left out if embedding_width is 0; raises RecipeError for a system that has them in another width.
+    `config` is the recipe's `model`, by default one without groups and embeddings. Raises RecipeError for a system that
+    has embeddings of another width.
     """
+    config = config or ModelConfig()
     models = [system.reference for system in systems]
     atoms = max(model.n_atoms for model in models)
     residues = max(model.n_residues for model in models)
@@ -34,7 +40,7 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int], embed
         return torch.from_numpy(out)
 
     symmetry_atoms, symmetry_rotation = symmetry_tables([_group(system) for system in systems], atoms)
-    embedding, has_embedding = zip(*(_embedding(system, embedding_width) for system in systems), strict=True)
+    embedding, has_embedding = zip(*(_embedding(system, config.embedding_width) for system in systems), strict=True)
     return MoleculeBatch(
         reference_xyz=padded([model.positions_xyz.astype(np.float32) for model in models], atoms),
         amplitude=padded([_NUMBER_OF_ELEMENT[model.element] for model in models], atoms),
@@ -49,6 +55,7 @@ def molecule_batch(systems: Sequence[System], system_index: Sequence[int], embed
         residue_geometry=padded([residue_geometry(each.reference, each.confidence) for each in systems], residues),
         embedding=padded(embedding, residues),
         embedding_mask=padded(has_embedding, residues),
+        group_share=padded([_group_shares(model, config) for model in models], residues),
         symmetry_atoms=symmetry_atoms,
         symmetry_rotation=symmetry_rotation,
         hide_identity=torch.zeros(len(models), dtype=torch.bool),
@@ -65,6 +72,13 @@ def reference_density(molecule: MoleculeBatch, systems: Sequence[System], resolu
         for row, (system, resolution) in enumerate(zip(systems, resolutions, strict=True))
     ]
     return torch.cat(rows)
+
+
+def _group_shares(model: AtomicModel, config: ModelConfig) -> np.ndarray:
+    """(residue, group) float32: shares in the groups of a large protein, zeros for a small one."""
+    if model.n_residues < config.grouped_from:
+        return np.zeros((model.n_residues, sum(config.groups)), dtype=np.float32)
+    return group_shares(model.ca_xyz(), config.groups)
 
 
 def _group(system: System) -> tuple[np.ndarray, np.ndarray] | None:

@@ -64,7 +64,7 @@ def make_shelves(recipe: Recipe, systems: Sequence[System]) -> Shelves:
 
 def _shelf(recipe: Recipe, systems: Sequence[System], numbers: Sequence[int]) -> Shelf:
     grid = systems[0].grid
-    molecules = molecule_batch(systems, numbers, recipe.model.embedding_width)
+    molecules = molecule_batch(systems, numbers, recipe.model)
     tokens = occupied_tokens(
         molecules.reference_xyz, molecules.atom_mask, grid.shape_zyx[0], grid.voxel_size, recipe.model.occupancy_reach
     )

@@ -96,6 +96,7 @@ def motion(system: str, method: str, recovered: float | None, recall: float, sta
         static,
         0.5,
         None if recovered is None else 2.0,
+        None if recovered is None else recovered - 0.05,
         recovered,
     )
 
@@ -120,12 +121,13 @@ def scores() -> FoldScores:
 def test_systems_count_once_however_many_conformers_they_have(scores) -> None:
     metrics = flat_metrics(scores)
     assert metrics["gpcr_class_a_recall_rmsd"] == pytest.approx((2.5 + 3.5) / 2)
-    assert metrics["gpcr_class_a_recovered_moving"] == pytest.approx((0.4 + 0.2) / 2)
+    assert metrics["gpcr_class_a_recovered_ca"] == pytest.approx((0.4 + 0.2) / 2)
+    assert metrics["gpcr_class_a_recovered_moving"] == pytest.approx((0.35 + 0.15) / 2)
     assert metrics["gpcr_class_a_normal_modes_rmsd"] == pytest.approx(3.4)
-    assert metrics["gpcr_class_a_relatives_field_recovered_moving"] == pytest.approx((0.35 + 0.1) / 2)
+    assert metrics["gpcr_class_a_relatives_field_recovered_ca"] == pytest.approx((0.35 + 0.1) / 2)
     assert metrics["gpcr_class_a_over_relatives_field"] == pytest.approx((0.05 + 0.1) / 2)
     assert (metrics["gpcr_class_a_systems"], metrics["gpcr_class_a_beats_normal_modes"]) == (2, 1)
-    assert metrics["gpcr_class_a_recovered_moving_kor"] == pytest.approx(0.2)
+    assert metrics["gpcr_class_a_recovered_ca_kor"] == pytest.approx(0.2)
     # Families count alike; conformers that are the reference do not count.
     assert metrics["ras_recall_rmsd"] == 4.5
     assert metrics["recall_rmsd"] == pytest.approx((3.0 + 4.5) / 2)
@@ -166,6 +168,7 @@ def test_a_fold_is_scored_from_its_store_and_samples(catalog: Path, tmp_path: Pa
         ("a", "between"), ("c", "closed"), ("c", "between"), ("c", "open"),
     }  # fmt: skip
     assert found["c", "open", "model"].recovered_moving == pytest.approx(1, abs=1e-3)
+    assert found["c", "open", "model"].recovered_ca == pytest.approx(1, abs=1e-3)
     assert found["c", "open", "static"].recovered_moving == pytest.approx(0, abs=1e-6)
     assert found["c", "open", "unconditional"] == replace(found["c", "open", "static"], method="unconditional")
     assert ("a", "between", "unconditional") not in found

@@ -79,9 +79,11 @@ def test_parts_are_measured_apart(rng: np.random.Generator) -> None:
     moving = motion.moving[REFERENCE.residue_index]
     noise = rng.normal(size=(1, REFERENCE.n_atoms, 3))
     sample = motion.truth_xyz + np.where(moving[:, None], noise, 0)
-    core_rmsd, moving_rmsd = part_distances(motion, REFERENCE, sample)
+    core_rmsd, moving_rmsd, ca_rmsd = part_distances(motion, REFERENCE, sample)
     assert core_rmsd[0] == pytest.approx(0, abs=1e-2)
     assert moving_rmsd[0] == pytest.approx(np.sqrt((noise[0, moving] ** 2).sum(1).mean()), rel=1e-3)
+    ca = REFERENCE.backbone_index()[motion.moving, 1]
+    assert ca_rmsd[0] == pytest.approx(np.sqrt((noise[0, ca] ** 2).sum(1).mean()), rel=1e-3)
 
 
 def test_atoms_that_are_not_known_count_nowhere() -> None:

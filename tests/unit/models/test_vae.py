@@ -19,7 +19,7 @@ from tests.made_proteins import made_protein
 
 MODEL = ModelConfig(
     latent_channels=4, encoder_width=12, encoder_depth=2, decoder_width=16, decoder_depth=2, feature_channels=8,
-    token_width=8, atom_field_width=16, system_residual_width=6,
+    token_width=8, atom_field_width=16, system_residual_width=6, groups=(2, 5), grouped_from=50,
 )  # fmt: skip
 GRID = GridConfig(box_size=32, voxel_size=3.0)
 
@@ -43,7 +43,7 @@ def molecules(dtype: torch.dtype) -> MoleculeBatch:
                 Grid.centred(32, 3.0),
             )
         )  # fmt: skip
-    batch = molecule_batch(systems, range(3))
+    batch = molecule_batch(systems, range(3), MODEL)
     fields = {name: value.to(dtype) if value.is_floating_point() else value for name, value in vars(batch).items()}
     return MoleculeBatch(**fields).hiding(torch.tensor([False, True, False]), torch.tensor([False, False, True]))
 

@@ -9,6 +9,7 @@ import torch
 from biotite.sequence import ProteinSequence
 from biotite.sequence.align import SubstitutionMatrix
 
+from cryofound.config import ModelConfig
 from cryofound.ensemble.system import System
 from cryofound.errors import RecipeError
 from cryofound.maps.density_map import Grid
@@ -146,14 +147,14 @@ def test_confidence_and_embedding_reach_the_networks_with_their_flags():
     confidence = np.linspace(0.2, 1, 20, dtype=np.float32)
     embedding = np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32)
     predicted = system_of(made_protein(20), confidence=confidence, embedding=embedding)
-    batch = molecule_batch([predicted, system_of(made_protein(30))], [-1, -1], 6)
+    batch = molecule_batch([predicted, system_of(made_protein(30))], [-1, -1], ModelConfig(embedding_width=6))
     np.testing.assert_array_equal(batch.embedding[0, :20].numpy(), embedding)
     np.testing.assert_allclose(batch.residue_geometry[0, :20, 10].numpy(), (confidence - 0.8) / 0.2, rtol=1e-5)
     assert batch.embedding_mask.sum(1).tolist() == [20, 0]
     assert batch.residue_geometry[..., 11].sum(1).tolist() == [20, 0]
     assert molecule_batch([predicted], [-1]).embedding.shape == (1, 20, 0)
     with pytest.raises(RecipeError, match=r"made: its embedding has width 6, model\.embedding_width is 384"):
-        molecule_batch([predicted], [-1], 384)
+        molecule_batch([predicted], [-1], ModelConfig(embedding_width=384))
 
 
 def test_tokens_are_those_of_each_molecule_alone():
@@ -161,10 +162,10 @@ def test_tokens_are_those_of_each_molecule_alone():
     small = system_of(made_protein(20), embedding=rng.standard_normal((20, 6)), confidence=rng.random(20))
     large = system_of(made_protein(50, seed=1))
     network = encoder(6)
-    together = network(molecule_batch([small, large], [-1, -1], 6))
+    together = network(molecule_batch([small, large], [-1, -1], ModelConfig(embedding_width=6)))
     for row, system in enumerate((small, large)):
         count = system.reference.n_residues
-        alone = network(molecule_batch([system], [-1], 6))
+        alone = network(molecule_batch([system], [-1], ModelConfig(embedding_width=6)))
         torch.testing.assert_close(together[row, :count], alone[0], rtol=1e-5, atol=1e-5)
         assert not together[row, count:].any()
 
@@ -177,7 +178,7 @@ def test_a_hidden_molecule_is_known_by_its_geometry_alone():
     bent = made_protein(40, hinge_degrees=180)  # the neighbours across the hinge change
     systems = [system_of(model), system_of(other, embedding=embedding), system_of(bent)]
     systems[1] = replace(systems[1], family_position=systems[1].family_position + 100)
-    batch, network = molecule_batch(systems, [-1] * 3, 6), encoder(6)
+    batch, network = molecule_batch(systems, [-1] * 3, ModelConfig(embedding_width=6)), encoder(6)
     yes, no = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
     seen = network(batch)
     assert (seen[0] - seen[1]).abs().mean() > 0.1
@@ -195,7 +196,7 @@ def test_a_hidden_molecule_is_known_by_its_geometry_alone():
 def test_a_missing_embedding_is_not_an_embedding_of_zeros():
     network, model = encoder(6), made_protein(20)
     zeros = system_of(model, embedding=np.zeros((20, 6), dtype=np.float32))
-    batch = molecule_batch([system_of(model), zeros], [-1, -1], 6)
+    batch = molecule_batch([system_of(model), zeros], [-1, -1], ModelConfig(embedding_width=6))
     assert (network(batch)[0] - network(batch)[1]).abs().mean() > 0.1
     taken = replace(batch, embedding_mask=torch.zeros_like(batch.embedding_mask))
     torch.testing.assert_close(network(taken)[1], network(batch)[0])

@@ -192,7 +192,7 @@ def test_codes_outside_the_reference_have_no_effect(trained):
         )
         for each in (small, large)
     ]
-    both, alone = molecule_batch(systems, [-1, -1]), molecule_batch(systems[:1], [-1])
+    both, alone = (molecule_batch(some, [-1] * len(some), RECIPE.model) for some in (systems, systems[:1]))
     tokens, single = (trained.vae.tokens(each, RECIPE.grid.box_sizes[0]) for each in (both, alone))
     latent = torch.randn(2, tokens.mask.shape[1], 4, generator=torch.Generator().manual_seed(0))
     count = single.mask.shape[1]
