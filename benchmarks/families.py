@@ -2,6 +2,9 @@
 
     python -m benchmarks families [--folds 0,1,2,3] [--seeds 0,1,2]
 
+Then: in how many of the steps from scratch does the model of the first fold fit the receptors that it never saw, and
+how much faster do two workers train than one.
+
 Four folds, each of which leaves out a quarter of every family: systems where a family has several, conformers (in all
 their resolutions) where it has one. One joint training per fold and seed, by the steps of jobs/pretrain.py; what is
 finished stays on disk, so that an interrupted table goes on. An `ensembles/NAME` folder beside the samples of a fold
@@ -22,7 +25,10 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from benchmarks.families_scores import FoldScores, flat_metrics, score_fold, score_table
+from benchmarks.families_scores import RECEPTORS, FoldScores, flat_metrics, score_fold, score_table
+from benchmarks.finetune import finetune_step_ratio
+from benchmarks.physics import shared_data
+from benchmarks.two_workers import two_worker_speedup
 from cryofound.catalog.entry import CatalogEntry, load_entries
 from cryofound.catalog.files import write_entry
 from cryofound.config import Recipe, digest, load_recipe
@@ -31,6 +37,7 @@ from cryofound.errors import RecipeError, TrainingError
 from cryofound.evaluation.motion import MotionScore, SpreadScore
 from cryofound.manifest import is_finished
 from cryofound.revision import git_revision
+from data_pipeline.plan import CACHE
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Path("configs/benchmark/families.yaml")
@@ -52,18 +59,19 @@ CONFORMERS_LEFT_OUT: Sequence[Mapping[str, set[str]]] = (
 )
 
 # What issue 5 asks for; angstrom, shares. Those of receptors are over CA, as the trials that the issue quotes.
-LIMITS = {"worst_loss_vs_static": 0.2}
+LIMITS = {"worst_loss_vs_static": 0.2, "finetune_step_ratio": 0.2}
 FLOORS = {
     "gpcr_class_a_recovered_ca": 0.30,
     "gpcr_class_a_over_relatives_field": 0.03,
     "gpcr_class_a_beats_normal_modes": 7.0,
+    "two_worker_speedup": 1.7,
 }
 SPREAD_OF = ("recall_rmsd", "recovered_ca", "over_relatives_field")
 
 
 def measure(work: Path, folds: Sequence[int] = FOLDS, seeds: Sequence[int] = SEEDS) -> dict[str, float]:
     """Run what is not finished in `work`, print a table for each seed, gather; raises TrainingError if a job fails."""
-    recipe = load_recipe(ROOT / RECIPE)
+    recipe, data = load_recipe(ROOT / RECIPE), shared_data()
     entries = load_entries([str(ROOT / pattern) for pattern in recipe.entries])
     per_seed = []
     for seed in seeds:
@@ -73,7 +81,17 @@ def measure(work: Path, folds: Sequence[int] = FOLDS, seeds: Sequence[int] = SEE
         )
         Console(width=None if sys.stdout.isatty() else 160).print(f"Seed {seed}", score_table(whole.motions))
         per_seed.append(flat_metrics(whole))
-    return gather(seeds, per_seed)
+    first = work / f"fold-{folds[0]}" / f"seed-{seeds[0]}"
+    return gather(seeds, per_seed) | fine_tuned(first, fold_entries(entries, folds[0])) | two_worker_speedup(data)
+
+
+def fine_tuned(home: Path, entries: Sequence[CatalogEntry]) -> dict[str, float]:
+    """`finetune_step_ratio` and its parts, of a fold's model and the receptors that it left out; kept in its home."""
+    record = home / "finetune.json"
+    if not record.is_file():
+        left_out = [entry for entry in entries if entry.family == RECEPTORS and entry.split == "held_out"]
+        _write(record, finetune_step_ratio(_finished(home, "stage1"), left_out, entries, cache=home / CACHE))
+    return json.loads(record.read_text())
 
 
 def gather(seeds: Sequence[int], per_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:

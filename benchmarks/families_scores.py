@@ -31,6 +31,7 @@ from cryofound.evaluation.motion import MotionScore, SpreadScore, left_out_motio
 MODEL, STATIC, NORMAL_MODES, NEAREST, FIELD = "model", "static", "normal_modes", "nearest_relative", "relatives_field"
 BASELINES = (STATIC, NORMAL_MODES, NEAREST, FIELD)
 LOWEST_MODES = 3
+RECEPTORS = "gpcr_class_a"
 POOL = 8  # normal-mode samples for each one that is drawn: the closest of one draw is a matter of luck
 
 
@@ -116,7 +117,7 @@ def flat_metrics(scores: FoldScores) -> dict[str, float]:
     return metrics | receptor_metrics(scores.motions)
 
 
-def receptor_metrics(motions: Sequence[MotionScore], family: str = "gpcr_class_a") -> dict[str, float]:
+def receptor_metrics(motions: Sequence[MotionScore], family: str = RECEPTORS) -> dict[str, float]:
     """Of one family, system by system: what was recovered, in how many the model beats the normal modes, and the lead.
 
     Shares are over CA: relatives say nothing about the turns of side chains. `<family>_over_relatives_field` is the
@@ -152,7 +153,7 @@ def losses(motions: Iterable[MotionScore]) -> dict[str, float]:
 
 
 def score_table(motions: Sequence[MotionScore]) -> Table:
-    """A row for each left-out conformer: the share of its CA motion recovered and the RMSD of the closest, by method."""
+    """A row for each left-out conformer: share of its CA motion recovered and RMSD of the closest, by method."""
     methods = list(dict.fromkeys(each.method for each in motions))
     table = Table(title="Share of the moving CA's displacement recovered | RMSD of the closest sample, angstrom")
     for name in ("family", "system", "conformer", "moving"):

@@ -153,9 +153,6 @@ class Stage1Config(Section):
         default=0.0, ge=0, description="angstrom that maps are compared at first, sharpening to their own; 0: their own"
     )
     coarse_share: float = Field(default=0.6, gt=0, le=1, description="share of the steps that this takes")
-    rigid_above: float = Field(
-        default=100.0, ge=0, description="angstrom; while maps are compared at a coarser resolution only groups move"
-    )
     checkpoint_every: int = 100
     validate_every: int = Field(default=500, ge=0, description="a multiple of checkpoint_every; 0: never")
     log_every: int = 20

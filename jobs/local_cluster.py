@@ -205,38 +205,39 @@ def _stream(cluster: LocalCluster, command: Sequence[str], job: str, stop_grace:
 
     On a busy machine the dashboard answers before the agent is there.
     """
-    cli = subprocess.Popen(
+    held: list[str] = []  # a traceback before any word of the job
+    spoken = failed = False
+    with subprocess.Popen(
         command,
         env=cluster.environment,
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    assert cli.stdout is not None
-    held: list[str] = []  # a traceback before any word of the job
-    spoken = False
-    try:
-        failed = False
-        for line in cli.stdout:
-            failed = failed or bool(_FAILED.match(line))
-            if failed or _CHATTER.match(line):
-                continue
-            if not spoken and (held or line.startswith("Traceback")):
-                held.append(line)
-            else:
-                spoken = True
-                print(line, end="", flush=True)
-        code = cli.wait()
-    except BaseException:
-        with contextlib.suppress(OSError, ValueError):
-            cluster.request(f"/api/jobs/{job}/stop", "POST")
-            end = time.monotonic() + stop_grace
-            while time.monotonic() < end and cluster.request(f"/api/jobs/{job}")["status"] in ("PENDING", "RUNNING"):
-                time.sleep(0.2)
-        cli.terminate()
-        cli.wait()
-        raise
+    ) as cli:
+        assert cli.stdout is not None
+        try:
+            for line in cli.stdout:
+                failed = failed or bool(_FAILED.match(line))
+                if failed or _CHATTER.match(line):
+                    continue
+                if not spoken and (held or line.startswith("Traceback")):
+                    held.append(line)
+                else:
+                    spoken = True
+                    print(line, end="", flush=True)
+            code = cli.wait()
+        except BaseException:
+            with contextlib.suppress(OSError, ValueError):
+                cluster.request(f"/api/jobs/{job}/stop", "POST")
+                end = time.monotonic() + stop_grace
+                while time.monotonic() < end and cluster.request(f"/api/jobs/{job}")["status"] in (
+                    "PENDING",
+                    "RUNNING",
+                ):
+                    time.sleep(0.2)
+            cli.terminate()
+            raise
     if code and any(_NO_AGENT in line for line in held):
         return None
     print("".join(held), end="", flush=True)

@@ -29,8 +29,8 @@ class Motion:
     """From a reference to one of its true states, in the frame of the reference.
 
     core, moving (residue,) bool: residues of known CA that stay and that go farther than MOVES; core_atoms,
-    moving_atoms (atom,) int64: their known atoms; moving_ca (atom,) int64: of the latter the CA; fit_atoms (atom,) int64: the CA of the core, by which everything is
-    superposed; truth_xyz (atom, 3) float64 angstrom.
+    moving_atoms (atom,) int64: their known atoms; moving_ca (atom,) int64: of the latter the CA; fit_atoms (atom,)
+    int64: the CA of the core, by which everything is superposed; truth_xyz (atom, 3) float64 angstrom.
     """
 
     core: np.ndarray
@@ -48,9 +48,9 @@ class MotionScore:
 
     recall_rmsd: the closest sample, all atoms, after optimal superposition; static_rmsd: the reference. Superposed on
     the reference by the core: moving_rmsd, the sample whose moving part is closest; core_rmsd, that sample's core;
-    recovered_moving, 1 - moving_rmsd / that of the reference; recovered_ca, the same over CA alone, of the sample that is
-    closest by them; the four are None where fewer than FEWEST_MOVING residues move. For a pool from which n_drawn are
-    chosen, all are expectations.
+    recovered_moving, 1 - moving_rmsd / that of the reference; recovered_ca, the same over CA alone, of the sample that
+    is closest by them; the four are None where fewer than FEWEST_MOVING residues move. For a pool from which n_drawn
+    are chosen, all are expectations.
     """
 
     system_id: str
@@ -121,9 +121,10 @@ def motion_of(reference: AtomicModel, truth_xyz: np.ndarray, known: np.ndarray) 
 
 
 def part_distances(motion: Motion, reference: AtomicModel, samples_xyz: np.ndarray) -> np.ndarray:
-    """RMSD (part, sample) float64 angstrom to the truth of the core, the moving part and its CA; samples (sample, atom, 3).
+    """RMSD (part, sample) float64 angstrom to the truth: of the core, of the moving part, of the latter's CA.
 
-    Every sample is superposed on the reference by the CA of the core. A part without atoms has distance 0.
+    samples_xyz (sample, atom, 3): each is superposed on the reference by the CA of the core. A part without atoms has
+    distance 0.
     """
     fixed = reference.positions_xyz[motion.fit_atoms]
     parts = (motion.core_atoms, motion.moving_atoms, motion.moving_ca)

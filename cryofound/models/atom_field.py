@@ -72,22 +72,22 @@ class AtomField(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, sampled: Tensor, residue_tokens: Tensor, molecule: MoleculeBatch, freedom: float = 1.0) -> Tensor:
+    def forward(self, sampled: Tensor, residue_tokens: Tensor, molecule: MoleculeBatch) -> Tensor:
         """sampled (batch, residue, feature) at the CA atoms, residue_tokens (batch, residue, token).
 
-        `freedom` scales what residues and atoms do by themselves. Returns (batch, atom, 3) angstrom.
+        Returns (batch, atom, 3) angstrom.
         """
         hidden = F.silu(self.features(sampled) + self.chemistry(residue_tokens))
         for layer in self.hidden:
             hidden = hidden + F.silu(layer(hidden))
         # positions are told in fp32 whatever the networks compute in
-        rigid = freedom * self.rigid(hidden).to(molecule.reference_xyz.dtype)
+        rigid = self.rigid(hidden).to(molecule.reference_xyz.dtype)
         shift, rotation = rigid.chunk(2, dim=-1)
         arm = molecule.reference_xyz - of_atoms(molecule.residue_xyz, molecule.residue_index)
         atom = F.silu(of_atoms(self.of_residue(hidden), molecule.residue_index) + self.atom_name(molecule.atom_name))
         # radians are large beside angstroms: a tenth keeps both parts at like scale
         moved = rotated(arm, 0.1 * of_atoms(rotation, molecule.residue_index))
-        moved = moved + 0.1 * freedom * self.correction(atom).to(moved.dtype)
+        moved = moved + 0.1 * self.correction(atom).to(moved.dtype)
         shares = molecule.group_share.split(self.levels, dim=2) if self.levels else ()
         for motion, share in zip(reversed(self.groups), reversed(shares), strict=True):
             further, turn = motion(hidden, molecule.residue_xyz + shift, share)

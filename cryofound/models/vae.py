@@ -65,16 +65,14 @@ class Decoder(nn.Module):
         children = (self.upsample(hidden) * mask).unflatten(2, (8, -1)).flatten(1, 2)
         return self.fine(children, tokens.child_neighbours(), tokens.mask.repeat_interleave(8, dim=1), condition)
 
-    def forward(
-        self, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid, freedom: float = 1.0
-    ) -> Tensor:
+    def forward(self, latent: Tensor, residual: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
         """latent (batch, token, C), residual (batch, vector) -> displacement (batch, atom, 3) angstrom."""
         residues = self.residue_tokens(molecule)
         present = molecule.residue_mask[..., None].float()
         condition = self.system_vector((residues * present).sum(1) / present.sum(1)) + residual
         children = self.child_features(latent, condition, tokens)
         sampled = sample_children(children, tokens, molecule.residue_xyz, self.voxel_size)
-        displacement = self.atom_field(sampled, residues, molecule, freedom) * molecule.atom_mask[..., None]
+        displacement = self.atom_field(sampled, residues, molecule) * molecule.atom_mask[..., None]
         return symmetrised(displacement, molecule.symmetry_atoms, molecule.symmetry_rotation)
 
 
@@ -105,9 +103,9 @@ class VAE(nn.Module):
         """density, reference_density (batch, z, y, x) -> posterior_mean, posterior_log_variance (batch, token, C)."""
         return self.encoder(density, reference_density, tokens)
 
-    def decode(self, latent: Tensor, molecule: MoleculeBatch, tokens: TokenGrid, freedom: float = 1.0) -> Tensor:
-        """latent (batch, token, C) -> displacement (batch, atom, 3) angstrom; with `freedom` 0 only groups move."""
-        return self.decoder(latent, self.residuals(molecule), molecule, tokens, freedom)
+    def decode(self, latent: Tensor, molecule: MoleculeBatch, tokens: TokenGrid) -> Tensor:
+        """latent (batch, token, C) -> displacement (batch, atom, 3) angstrom."""
+        return self.decoder(latent, self.residuals(molecule), molecule, tokens)
 
     def forward(
         self,
@@ -116,16 +114,15 @@ class VAE(nn.Module):
         molecule: MoleculeBatch,
         tokens: TokenGrid,
         noise: Tensor,
-        freedom: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One training pass with the code sampled by `noise` (batch, token, C), standard normal; `freedom` of `decode`.
+        """One training pass with the code sampled by `noise` (batch, token, C), standard normal.
 
         Returns displacement (batch, atom, 3), posterior_mean, posterior_log_variance (batch, token, C) and residual
         (batch, vector).
         """
         mean, log_variance = self.encode(density, reference_density, tokens)
         latent = mean + noise * (0.5 * log_variance).exp()
-        return self.decode(latent, molecule, tokens, freedom), mean, log_variance, self.residuals(molecule)
+        return self.decode(latent, molecule, tokens), mean, log_variance, self.residuals(molecule)
 
 
 def standardised_patches(density: Tensor, tokens: TokenGrid) -> Tensor:

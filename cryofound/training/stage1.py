@@ -164,10 +164,7 @@ class Stage1:
         density = batch.density.to(device)
         tokens = shelf.tokens.to(device)
         code = noise.normal("code", (*tokens.mask.shape, self.recipe.model.latent_channels), device)
-        freedom = 1.0 if batch.coarsest <= self.recipe.stage1.rigid_above or not self.recipe.model.groups else 0.0
-        displacement, mean, log_variance, residual = module(
-            density, shelf.reference.to(device), molecule, tokens, code, freedom
-        )
+        displacement, mean, log_variance, residual = module(density, shelf.reference.to(device), molecule, tokens, code)
         positions = molecule.reference_xyz + displacement
         compared = tuple(max(own, batch.coarsest) for own in batch.resolution)
         wanted = blurred(density, batch.resolution, compared, shelf.grid.voxel_size)
