@@ -2,7 +2,6 @@
 # make test                    lint, types, import contracts and tests
 PYTHON ?= python3.11
 RECIPE ?= configs/pretrain/demo.yaml
-PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -26,7 +25,8 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pipeline tests/jobs
 
 # An install that was cut short may leave packages that pip takes for whole: the environment is then made afresh.
 define install

@@ -8,7 +8,7 @@ how much faster do two workers train than one.
 Four folds, each of which leaves out a quarter of every family: systems where a family has several, conformers (in all
 their resolutions) where it has one. One joint training per fold and seed, by the steps of jobs/pretrain.py; what is
 finished stays on disk, so that an interrupted table goes on. An `ensembles/NAME` folder beside the samples of a fold
-(`unconditional`, `scope_system`) is scored as one more method.
+(`unconditional`, `scope_system`, the latter for the first seed) is scored as one more method.
 """
 
 import json
@@ -75,7 +75,11 @@ def measure(work: Path, folds: Sequence[int] = FOLDS, seeds: Sequence[int] = SEE
     entries = load_entries([str(ROOT / pattern) for pattern in recipe.entries])
     per_seed = []
     for seed in seeds:
-        done = [run_fold(recipe, entries, fold, seed, work / f"fold-{fold}" / f"seed-{seed}") for fold in folds]
+        homes = [work / f"fold-{fold}" / f"seed-{seed}" for fold in folds]
+        alone = seed == seeds[0]
+        done = [
+            run_fold(recipe, entries, fold, seed, home, alone=alone) for fold, home in zip(folds, homes, strict=True)
+        ]
         whole = FoldScores(
             [row for scores in done for row in scores.motions], [row for scores in done for row in scores.spreads]
         )
@@ -129,11 +133,14 @@ def fold_entries(entries: Sequence[CatalogEntry], fold: int) -> list[CatalogEntr
     return found
 
 
-def run_fold(recipe: Recipe, entries: Sequence[CatalogEntry], fold: int, seed: int, home: Path) -> FoldScores:
+def run_fold(
+    recipe: Recipe, entries: Sequence[CatalogEntry], fold: int, seed: int, home: Path, *, alone: bool = False
+) -> FoldScores:
     """Train on a fold and score what it leaves out, in a process of its own; read back if that was finished.
 
     The same revision (without local changes), recipe and entries go on with the steps that `home` has; for others it is
-    emptied. Raises TrainingError if the job ends with another exit code than 0.
+    emptied. `alone` asks for `scope: system` too (families_fold.py). Raises TrainingError if the job ends with another
+    exit code than 0.
     """
     chosen = fold_entries(entries, fold)
     revision = git_revision(ROOT)
@@ -148,7 +155,7 @@ def run_fold(recipe: Recipe, entries: Sequence[CatalogEntry], fold: int, seed: i
         for entry in chosen:
             write_entry(home / "entries" / f"{entry.system_id}.yaml", entry, force=True)
         there = (str(home / "entries" / "*.yaml"),)
-        _train(recipe.model_copy(update={"seed": seed, "entries": there}), home, f"fold={fold} seed={seed}")
+        _train(recipe.model_copy(update={"seed": seed, "entries": there}), home, f"fold={fold} seed={seed}", alone)
         ensembles = {each.name: each for each in sorted((home / "ensembles").glob("*"))}
         scores = score_fold(_finished(home, STORE), _finished(home, "sample"), ensembles)
         _write(record, {name: [asdict(row) for row in getattr(scores, name)] for name in ("motions", "spreads")})
@@ -156,12 +163,12 @@ def run_fold(recipe: Recipe, entries: Sequence[CatalogEntry], fold: int, seed: i
     return FoldScores([MotionScore(**row) for row in kept["motions"]], [SpreadScore(**row) for row in kept["spreads"]])
 
 
-def _train(recipe: Recipe, home: Path, named: str) -> None:
+def _train(recipe: Recipe, home: Path, named: str, alone: bool) -> None:
     path = home / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     print(f"{named} started", flush=True)
     began = time.monotonic()
-    command = [sys.executable, "-m", "benchmarks.families_fold", str(path), str(home)]
+    command = [sys.executable, "-m", "benchmarks.families_fold", str(path), str(home), *["--alone"] * alone]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code:
         raise TrainingError(f"{path}: the job ended with exit code {code}; its log is above")

@@ -1,6 +1,6 @@
 """One fold of the families benchmark in one process: the steps of jobs/pretrain.py without a cluster around them.
 
-    python -m benchmarks.families_fold RECIPE HOME
+    python -m benchmarks.families_fold RECIPE HOME [--alone]
 
 Folds run side by side; as many Ray heads would be in each other's way.
 """
@@ -17,7 +17,7 @@ from cryofound.ensemble.system import has_unseen
 from cryofound.errors import CryoFoundError
 from cryofound.sampling.zero_shot import load_flow_model, sample_system
 from cryofound.training.loop import Stage
-from cryofound.training.scope import groups
+from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import own_stream
@@ -26,48 +26,74 @@ from jobs.steps import step
 from jobs.training import CHECKPOINTS, export_config, make_stage1, make_stage2, train_here
 
 
-def run(recipe: Recipe, home: Path) -> None:
+def run(recipe: Recipe, home: Path, *, alone: bool = False) -> None:
     """Store, stage 1, stage 2, samples of what training did not see, and the same from the unconditional flow.
 
     They are `<home>/store-*`, `stage1-*`, `stage2-*`, `sample-*` and `ensembles/unconditional`; what is finished is
-    skipped, and a stage goes on from its last checkpoint.
+    skipped, and a stage goes on from its last checkpoint. With `alone` also `ensembles/scope_system`: the samples of
+    training systems with left-out states, each from networks of its own that took the steps of one family among all.
     """
     store = ingest(make_plan(recipe, home), own_stream, report=counting("store"))
-    (group,) = groups("all", open_store(store))
-    trained = [store.name, recipe.model_dump(mode="json")]
+    systems = open_store(store)
+    (group,) = groups("all", systems)
+    stage1, stage2 = _trained(recipe, home, store, group)
+    step(home, "sample", [store.name, recipe.model_dump(mode="json")], partial(draw, recipe, store, stage1, stage2))
+    ensembles = home / "ensembles"
+    untold = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"guidance": 0.0})})
+    draw(untold, store, stage1, stage2, _made(ensembles / "unconditional"))
+    if not alone:
+        return
+    families = len({systems[name].family for name in group.training_ids})
+    fewer = {name: {"steps": getattr(recipe, name).steps // families} for name in ("stage1", "stage2")}
+    short = recipe.model_copy(
+        update={name: getattr(recipe, name).model_copy(update=update) for name, update in fewer.items()}
+    )
+    for name in group.training_ids:
+        if has_unseen(systems[name]):
+            own = Group("", (name,))
+            folders = _trained(short, home, store, own, f"{name}-")
+            draw(short, store, *folders, _made(ensembles / "scope_system"), own)
 
-    def train(name: str, folder: Path, stage: partial[Stage]) -> None:
+
+def _trained(recipe: Recipe, home: Path, store: Path, group: Group, prefix: str = "") -> tuple[Path, Path]:
+    """The folders of both stages of a group."""
+
+    def train(name: str, make: partial[Stage], folder: Path) -> None:
         with following(folder, name, getattr(recipe, name).steps, lambda rows: None):
-            train_here(stage, folder, recipe.engine, recipe.seed, export_config(recipe, group))
+            train_here(make, folder, recipe.engine, recipe.seed, export_config(recipe, group))
         for each in sorted((folder / CHECKPOINTS).rglob("*"), reverse=True):
             each.rmdir() if each.is_dir() else each.unlink()
         (folder / CHECKPOINTS).rmdir()
 
+    inputs = [store.name, recipe.model_dump(mode="json")]
     make = partial(make_stage1, recipe, store, group)
-    stage1 = step(home, "stage1", trained, lambda folder: train("stage1", folder, make))
+    stage1 = step(home, f"{prefix}stage1", inputs, partial(train, "stage1", make))
     follow = partial(make_stage2, recipe, store, stage1, group)
-    stage2 = step(home, "stage2", trained, lambda folder: train("stage2", folder, follow))
-    untold = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"guidance": 0.0})})
-    step(home, "sample", trained, partial(draw, recipe, store, stage1, stage2))
-    unconditional = home / "ensembles" / "unconditional"
-    unconditional.mkdir(parents=True, exist_ok=True)
-    draw(untold, store, stage1, stage2, unconditional)
+    return stage1, step(home, f"{prefix}stage2", inputs, partial(train, "stage2", follow))
 
 
-def draw(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path) -> None:
-    """Write `<system>.npz` (positions_xyz, as jobs/ensembles.py) of every system that training did not see whole."""
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def draw(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path, group: Group | None = None) -> None:
+    """Write `<system>.npz` (positions_xyz, as jobs/ensembles.py) of every system that training did not see whole.
+
+    Of a `group` that is given, its own systems alone.
+    """
     systems = open_store(store)
-    (group,) = groups("all", systems)
-    model = load_flow_model(recipe, group.training_ids, stage1, stage2)
+    (everyone,) = groups("all", systems)
+    model = load_flow_model(recipe, (group or everyone).training_ids, stage1, stage2)
     for name, system in systems.items():
-        if has_unseen(system):
+        if has_unseen(system) and (group is None or name in group.training_ids):
             np.savez(folder / f"{name}.npz", positions_xyz=sample_system(model, system, recipe.seed))
             print(f"sample {name} guidance={recipe.sampling.guidance:g}", flush=True)
 
 
 if __name__ == "__main__":
     try:
-        run(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
+        run(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), alone="--alone" in sys.argv[3:])
     except CryoFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
