@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from cryofound.catalog.entry import CatalogEntry, anchor_of, load_entries, load_entry
-from cryofound.config import EngineConfig, Recipe, StartConfig
+from cryofound.config import EngineConfig, Recipe, StartConfig, validated
 from cryofound.ensemble.shards import ShardIndex, shard_key, write_shard
 from cryofound.ensemble.system import System
 from cryofound.errors import CryoFoundError, TrainingError
@@ -100,7 +100,7 @@ def fine_tuning(
     config = load_export_config(stage1)
     if entry.system_id in config["training_ids"]:
         raise TrainingError(f"{stage1}: was trained on {entry.system_id}; give a system that it left out")
-    recipe = _recipe(Recipe.model_validate(config["recipe"]), steps, batch_size)
+    recipe = _recipe(validated(config["recipe"], Recipe, f"{stage1}: its recipe"), steps, batch_size)
     started = recipe.model_copy(update={"start": StartConfig(model=str(checkpoint), train="all")})
     system, maps = _system(entry, among, recipe, cache or default_home() / CACHE)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
-from cryofound.config import Recipe
+from cryofound.config import Recipe, validated
 from cryofound.ensemble.store import read_system, system_folder
 from cryofound.sampling.zero_shot import FlowModel, load_flow_model, sample_system
 from cryofound.training.checkpoints import load_export_config
@@ -30,7 +30,7 @@ class ZeroShotModel(PythonModel):
         """Build the networks from the exports of stage 1 and stage 2."""
         stage1, stage2 = Path(context.artifacts["stage1"]), Path(context.artifacts["stage2"])
         config = load_export_config(stage2)
-        recipe = Recipe.model_validate(config["recipe"])
+        recipe = validated(config["recipe"], Recipe, f"{stage2}: its recipe")
         self.model = load_flow_model(recipe, config["training_ids"], stage1, stage2)
 
     # MLflow's own method has no types and returns nothing; it reads ours to check requests before they come here
