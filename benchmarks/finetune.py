@@ -1,13 +1,13 @@
 """Fine-tuning against training anew: how many steps stage 1 needs to explain a new system's maps equally well.
 
     python -m benchmarks.finetune --checkpoint FOLDER --entry configs/catalog/families/gpcr_class_a/a1r.yaml
-        [--entry ...] [--among 'configs/catalog/families/gpcr_class_a/*.yaml'] [--steps 600] [--batch-size 4]
+        [--entry ...] [--among 'configs/catalog/families/gpcr_class_a/*.yaml'] [--steps 400] [--batch-size 4]
 
 FOLDER is a finished stage 1 (or run, or registered model) that never saw the systems of the entries. Each is trained on
-all its maps with the settings of the checkpoint's own recipe: from scratch, where the recipe may compare coarse maps at
-first, and from the checkpoint (`start.train: all`), which never does. Both have the schedule of the learning rate that
-is as long as training from scratch. Counted are the steps until the mean NCC of the maps at their own resolution, with
-the posterior means as codes, first is what training from scratch has at its end.
+all its maps with the settings of the checkpoint's own recipe, but always told whom it decodes: from scratch, and from
+the checkpoint (`start.train: all`). Both have a schedule as long as training from scratch. Counted are the steps until
+the mean NCC of the maps at their own resolution, with the posterior means as codes, first is what training from scratch
+has at its end.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from data_pipeline.plan import CACHE
 from data_pipeline.stages import build_system, place
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS, BATCH_SIZE, EVERY = 600, 4, 5
+STEPS, BATCH_SIZE, EVERY, WARM_UP = 400, 4, 5, 10
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,10 @@ def fine_tuning(
 
 def _recipe(recipe: Recipe, steps: int, batch_size: int) -> Recipe:
     """The checkpoint's recipe for one new system, looked at every EVERY steps."""
-    update: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "validate_every": EVERY, "checkpoint_every": 0}
+    update: dict[str, Any] = {
+        "steps": steps, "batch_size": batch_size, "validate_every": EVERY, "checkpoint_every": 0,
+        "identity_dropout": 0.0, "warmup_steps": WARM_UP,
+    }  # fmt: skip
     stage1 = recipe.stage1.model_copy(update=update | {"log_every": EVERY})
     return recipe.model_copy(update={"stage1": stage1, "engine": EngineConfig(threads=recipe.engine.threads)})
 

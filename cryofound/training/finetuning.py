@@ -26,6 +26,7 @@ from cryofound.training.stage2 import Stage2
 RESIDUALS = "system_residual"
 
 # What must agree, by stage: sizes of the networks, and the voxels they were trained on.
+COARSEST = 12.0  # angstrom
 _SAME: dict[str, dict[str, tuple[type[Section], tuple[str, ...]]]] = {
     "stage1": {"model": (ModelConfig, tuple(ModelConfig.model_fields)), "grid": (GridConfig, ("voxel_size",))},
     "stage2": {"stage2": (Stage2Config, ("width", "depth", "heads"))},
@@ -98,8 +99,9 @@ def check_alike(start: Pretrained, recipe: Recipe) -> None:
 class FineTunedStage1(Stage1):
     """Stage 1 from a pretrained VAE; systems that it was trained on keep their residuals, others begin at zero.
 
-    Maps are compared at their own resolution from the first step: atoms that already go nearly where a map wants them
-    need not be called from afar.
+    Where the recipe begins with coarse maps, these begin at COARSEST: what already goes nearly where a map wants it
+    need not be called from afar, but without any coarse steps it stays in nearer minima (b2AR in 80 steps: NCC 0.9017
+    without, 0.9060 with, and 0.9050 from 20 A).
     """
 
     def __init__(self, recipe: Recipe, systems: dict[str, System], shards: ShardIndex, folder: Path):
@@ -118,8 +120,8 @@ class FineTunedStage1(Stage1):
         return vae
 
     def coarsest(self, step: int) -> float:
-        """0: no map is blurred."""
-        return 0.0
+        """As of `Stage1`, from COARSEST at most."""
+        return min(super().coarsest(step), COARSEST)
 
 
 class FineTunedStage2(Stage2):

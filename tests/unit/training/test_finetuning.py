@@ -20,6 +20,7 @@ from cryofound.physics.density import render_gaussian
 from cryofound.training.checkpoints import WEIGHTS, load_export, load_latest, save, save_export
 from cryofound.training.engine import Engine
 from cryofound.training.finetuning import (
+    COARSEST,
     FineTunedStage1,
     FineTunedStage2,
     Pretrained,
@@ -168,10 +169,14 @@ def test_residuals_go_to_the_systems_of_the_same_id(home: Path, tmp_path: Path) 
     assert all(torch.equal(weights[name], was[name]) for name in was)
 
 
-def test_maps_are_compared_at_their_own_resolution_from_the_start(home: Path, tmp_path: Path) -> None:
+def test_maps_are_less_coarse_at_first_than_from_scratch(home: Path, tmp_path: Path) -> None:
     stage = fine_tuned("all", home, tmp_path / "shards")
-    assert Stage1(stage.recipe, {system.system_id: system for system in stage.systems}, stage.shards).coarsest(0) == 12
-    assert stage.batch(0, 0, 1).coarsest == 0
+    coarse = stage.recipe.stage1.model_copy(update={"coarse_resolution": 25.0})
+    stage.recipe = stage.recipe.model_copy(update={"stage1": coarse})
+    scratch = Stage1(stage.recipe, {system.system_id: system for system in stage.systems}, stage.shards)
+    assert scratch.coarsest(0) == pytest.approx(25)
+    assert stage.batch(0, 0, 1).coarsest == COARSEST
+    assert stage.coarsest(stage.steps) == pytest.approx(scratch.coarsest(stage.steps))
 
 
 def test_the_flow_keeps_its_weights_and_whitening(home: Path, tmp_path: Path) -> None:
