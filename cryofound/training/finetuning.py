@@ -86,6 +86,7 @@ def check_alike(start: Pretrained, recipe: Recipe) -> None:
             for key in keys:
                 there = then[section].get(key, schema.model_fields[key].default)  # a key younger than the checkpoint
                 here = getattr(getattr(recipe, section), key)
+                there = tuple(there) if isinstance(there, list) else there  # as JSON has it
                 if there != here:
                     differing.append(f"{section}.{key} is {there}, the recipe's {here}")
     if differing:

@@ -124,6 +124,8 @@ def run(stage: FineTunedStage1, folder: Path, stop: int | None = None) -> tuple[
 
 def fine_tuned(mode: str, home: Path, shards: Path, names: Sequence[str] = ("new", "two")) -> FineTunedStage1:
     made = recipe(start=START | {"train": mode})
+    sharp = made.stage1.model_copy(update={"coarse_resolution": 0.0})  # so that losses can be compared
+    made = made.model_copy(update={"stage1": sharp})
     return FineTunedStage1(made, *systems_of(names, shards), find_pretrained(home).stage1)
 
 
