@@ -22,7 +22,10 @@ def list_models(home: Path) -> None:
     from cryofound.registry import registered_models  # takes seconds, which only this command should cost
 
     rows = registered_models(home)
+    if not rows:
+        print(f"no models are registered in {home} yet; run `make pretrain`")
+        return
     table = Table("name", "version", "aliases", "run", "made")
     for row in rows:
         table.add_row(*row.values())
-    Console(width=120).print(table if rows else f"no models are registered in {home} yet; run `make pretrain`")
+    Console(width=120).print(table)
