@@ -26,7 +26,7 @@ from cryofound.training.stage1 import Stage1
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "configs/pretrain/demo.yaml"
 CASE = Case(atoms=2000, maps=8, box_size=48, voxel_size=2.0, resolution=6.0)  # its periplasmic proteins
-BATCH_SIZE = 16  # with the demo's 8 an exchange of gradients and a step of Adam weigh more: RESULTS.md
+BATCH_SIZE = 16  # with 8 an exchange of gradients and a step of Adam weigh more: RESULTS.md
 WARM_UP, STEPS, ROUNDS = 3, 12, 3
 
 
