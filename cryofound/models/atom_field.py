@@ -62,6 +62,7 @@ class AtomField(nn.Module):
         self.features = nn.Linear(feature_channels, width)
         self.chemistry = nn.Linear(token_width, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth)])
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(depth + 1)])
         self.rigid = nn.Linear(width, 6)
         self.of_residue = nn.Linear(width, ATOM_WIDTH)
         self.atom_name = nn.Embedding(atom_names, ATOM_WIDTH)
@@ -78,8 +79,9 @@ class AtomField(nn.Module):
         Returns (batch, atom, 3) angstrom.
         """
         hidden = F.silu(self.features(sampled) + self.chemistry(residue_tokens))
-        for layer in self.hidden:
-            hidden = hidden + F.silu(layer(hidden))
+        for layer, norm in zip(self.hidden, self.norms[:-1], strict=True):
+            hidden = hidden + F.silu(layer(norm(hidden)))
+        hidden = self.norms[-1](hidden)
         # positions are told in fp32 whatever the networks compute in
         rigid = self.rigid(hidden).to(molecule.reference_xyz.dtype)
         shift, rotation = rigid.chunk(2, dim=-1)
