@@ -100,7 +100,10 @@ class StereochemistryConfig(Section):
     clash: float = Field(default=1.0, ge=0)
     cbeta_sigma: float = Field(default=0.1, gt=0, description="angstrom")
     ramachandran_sigma: float = Field(default=3.0, gt=0, description="degrees")
-    ramachandran_margin: float = Field(default=6.0, description="degrees inside the allowed region that are asked for")
+    ramachandran_region: Literal["allowed", "favored"] = Field(
+        default="allowed", description="where every residue is wanted: no outlier, or among the 98 % that are favored"
+    )
+    ramachandran_margin: float = Field(default=6.0, description="degrees inside the region that are asked for")
     rotamer_sigma: float = Field(default=5.0, gt=0, description="degrees")
     rotamer_margin: float = Field(default=5.0, description="degrees inside the allowed region that are asked for")
     clash_sigma: float = Field(default=0.05, gt=0, description="angstrom of overlap")
@@ -201,6 +204,33 @@ class RepairConfig(Section):
     residue_weight: float = 1.0
     ramachandran_weight: float = Field(default=0.003, description="per squared degree of excess")
     ramachandran_margin: float = Field(default=6.0, description="degrees inside the allowed region that are asked for")
+
+
+class BuildConfig(Section):
+    """Building atomic models into a map series: the same for every map, docs/decisions/023-building.md says why."""
+
+    coarsest: float = Field(default=40.0, gt=0, description="angstrom at which maps are seen first, from the reference")
+    coarsest_between: float = Field(
+        default=15.0, gt=0, description="angstrom at which they are seen first from the model of another state"
+    )
+    group_levels: tuple[int, ...] = Field(default=(2, 4, 8, 16, 32, 64), description="groups of residues, by level")
+    motion_steps: int = Field(default=300, ge=1, description="steps of rigid bodies")
+    group_rate: float = Field(default=0.2, gt=0, description="learning rate of the groups' motions")
+    residue_rate: float = Field(default=0.03, gt=0, description="learning rate of the residues' motions")
+    groups_alone: float = Field(default=0.3, ge=0, lt=1, description="share of the steps before residues move too")
+    sharp_after: float = Field(default=0.7, gt=0, le=1, description="share of the steps after which maps are sharp")
+    motion_weight: float = Field(default=0.3, ge=0, description="of kept distances, per squared angstrom")
+    refinement: tuple[tuple[float, int, float], ...] = Field(
+        default=((50.0, 200, 0.05), (5.0, 150, 0.03), (0.5, 150, 0.03), (0.1, 100, 0.02)),
+        description="of every atom: weight of the map's likelihood, steps, learning rate in angstrom",
+    )
+    window_weight: float = Field(default=17.0, ge=0, description="of the reference's backbone windows in refinement")
+    stereochemistry: StereochemistryConfig = StereochemistryConfig(
+        rotamer=20.0, ramachandran_region="favored", ramachandran_margin=1.0, clash=4.0
+    )
+    reach: float = Field(default=12.0, gt=0, description="angstrom from the model within which voxels count")
+    free_share: float = Field(default=0.1, ge=0, lt=0.5, description="of the map, held back from a second build")
+    seed: int = Field(default=0, description="of the voxels held back")
 
 
 class SamplingConfig(Section):

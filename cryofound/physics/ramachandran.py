@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,7 +32,11 @@ from cryofound.structure.atomic_model import RESIDUE_TYPES, AtomicModel
 CLASSES = ("general", "glycine", "cis_proline", "trans_proline", "pre_proline", "isoleucine_valine")
 SPACING = 2.0  # degrees between grid points, the first at 1
 _FILES = ("general-noGPIVpreP", "gly-sym", "cispro", "transpro", "prepro-noGP", "ileval-nopreP")
-_ALLOWED = (0.0005, 0.001, 0.002, 0.001, 0.001, 0.001)  # least percentile that is no outlier
+Region = Literal["allowed", "favored"]
+_LEAST: dict[Region, tuple[float, ...]] = {  # percentile of each class at the edge, as in ramalyze
+    "allowed": (0.0005, 0.001, 0.002, 0.001, 0.001, 0.001),
+    "favored": (0.02,) * 6,
+}
 
 
 @dataclass(frozen=True)
@@ -65,32 +70,34 @@ def ramachandran_residues(model: AtomicModel, bonded: np.ndarray) -> Ramachandra
     return RamachandranResidues(torch.from_numpy(atoms), torch.from_numpy(kind), torch.from_numpy(inner))
 
 
-def ramachandran_distance(positions_xyz: Tensor, residues: RamachandranResidues) -> Tensor:
-    """Signed angular distance (degrees) of each residue from the edge of its allowed region, negative inside.
+def ramachandran_distance(positions_xyz: Tensor, residues: RamachandranResidues, region: Region = "allowed") -> Tensor:
+    """Signed angular distance (degrees) of each residue from the edge of its allowed (favored) region, negative inside.
 
     positions_xyz (batch, atom, 3) -> (batch, row). Periodic and continuous, bilinear between points 2 degrees apart.
     """
     phi = dihedral(positions_xyz, residues.atoms[:, :4])
     psi = dihedral(positions_xyz, residues.atoms[:, 1:])
-    tables = _tables(positions_xyz.device, positions_xyz.dtype)
+    tables = _tables(positions_xyz.device, positions_xyz.dtype, region)
     return interpolate(tables, residues.kind, torch.stack([phi, psi], dim=-1).rad2deg())
 
 
-def ramachandran_excess(positions_xyz: Tensor, residues: RamachandranResidues, margin: float = 0.0) -> Tensor:
-    """Angular distance (degrees, >= 0) of each residue beyond `margin` degrees inside the edge of its allowed region.
+def ramachandran_excess(
+    positions_xyz: Tensor, residues: RamachandranResidues, margin: float = 0.0, region: Region = "allowed"
+) -> Tensor:
+    """Angular distance (degrees, >= 0) of each residue beyond `margin` degrees inside the edge of its region.
 
     positions_xyz (batch, atom, 3) -> (batch, row); zero for residues well inside. Differentiable.
     """
-    return (ramachandran_distance(positions_xyz, residues) + margin).clamp_min(0)
+    return (ramachandran_distance(positions_xyz, residues, region) + margin).clamp_min(0)
 
 
 @cache
-def allowed_distance() -> Tensor:
-    """(6, 180, 180) float32: signed degrees to the allowed region of each class, at 1, 3 ... 359 degrees."""
+def region_distance(region: Region) -> Tensor:
+    """(6, 180, 180) float32: signed degrees to the region of each class, at 1, 3 ... 359 degrees."""
     with files("cryofound.physics").joinpath("tables", "ramachandran.npz").open("rb") as stream:
         percentiles = unpack_percentiles(np.load(stream, allow_pickle=False)["percentile"])
     grids = (TorsionGrid(values, (SPACING, SPACING)) for values in percentiles)
-    distances = [contour_distance(grid, level) for grid, level in zip(grids, _ALLOWED, strict=True)]
+    distances = [contour_distance(grid, level) for grid, level in zip(grids, _LEAST[region], strict=True)]
     return torch.from_numpy(np.stack(distances))
 
 
@@ -103,6 +110,6 @@ def derive_table(folder: Path) -> np.ndarray:
 
 
 @cache
-def _tables(device: torch.device, dtype: torch.dtype) -> TorsionTables:
+def _tables(device: torch.device, dtype: torch.dtype, region: Region) -> TorsionTables:
     step = (SPACING, SPACING)
-    return torsion_tables([TorsionGrid(values, step) for values in allowed_distance().numpy()]).to(device, dtype)
+    return torsion_tables([TorsionGrid(values, step) for values in region_distance(region).numpy()]).to(device, dtype)

@@ -68,7 +68,10 @@ def stereochemistry_terms(
             tables.cbetas,
         ),
         "ramachandran": lambda: (
-            (ramachandran_excess(positions_xyz, rama, config.ramachandran_margin) / config.ramachandran_sigma).square(),
+            (
+                ramachandran_excess(positions_xyz, rama, config.ramachandran_margin, config.ramachandran_region)
+                / config.ramachandran_sigma
+            ).square(),
             rama,
         ),
         "rotamer": lambda: (

@@ -48,10 +48,27 @@ def open_model(path: Path, model: int) -> gemmi.Structure:
             structure.add_model(each)
     if not len(structure):
         raise StructureError(f"{path}: has models 0 to {n_models - 1}, model {model} was asked for")
-    for row, atom in enumerate(atom for chain in structure[0] for residue in chain for atom in residue):
-        atom.serial = row
+    _number(structure)
     structure.merge_chain_parts()
     return structure
+
+
+def open_numbered(path: Path, model: int) -> gemmi.Structure:
+    """As `open_model`, with all that the file says beside its atoms; not of MMTF files."""
+    structure = _read_parts(path)
+    if not 0 <= model < len(structure):
+        raise StructureError(f"{path}: has models 0 to {len(structure) - 1}, model {model} was asked for")
+    for other in reversed([row for row in range(len(structure)) if row != model]):
+        del structure[other]
+    _number(structure)
+    structure.merge_chain_parts()
+    return structure
+
+
+def _number(structure: gemmi.Structure) -> None:
+    """Every atom's serial is its row in the file's one model."""
+    for row, atom in enumerate(atom for chain in structure[0] for residue in chain for atom in residue):
+        atom.serial = row
 
 
 def trajectory_frames(path: Path, atoms: int, topology: Path) -> np.ndarray:

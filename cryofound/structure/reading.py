@@ -63,6 +63,16 @@ def read_complex(
     Each chain is read as `read_model` reads it, `residues` by the chain's name. Raises StructureError as `read_model`
     does, for a file without protein, and for a chain name that stands for two molecules.
     """
+    return read_rows(path, chains, model, residues)[0]
+
+
+def read_rows(
+    path: Path,
+    chains: Sequence[str] | None = None,
+    model: int = 0,
+    residues: Mapping[str, ResidueRange] | None = None,
+) -> tuple[AtomicModel, np.ndarray]:
+    """As `read_complex`, and for each atom (atom,) its row in the file's model, as `open_numbered` counts them."""
     path = Path(path)
     structure = open_model(path, model)
     numbers = {chain.name: _residue_numbers(chain) for chain in structure[0]}
@@ -72,7 +82,7 @@ def read_complex(
         raise StructureError(f"{path}: holds no protein chain; give the structure of a protein")
     for name in set(names) & set(numbers):
         _check_one_molecule(numbers[name], polymers[name], f"{path}: chain {name or 'A'}")
-    return _complex_model(polymers, names, path, residues or {})[0]
+    return _complex_model(polymers, names, path, residues or {})
 
 
 def protein_sequences(path: Path, model: int = 0) -> dict[str, str]:

@@ -13,11 +13,11 @@ from cryofound.physics.geometry import bonded_to_next
 from cryofound.physics.ramachandran import (
     CLASSES,
     RamachandranResidues,
-    allowed_distance,
     derive_table,
     ramachandran_distance,
     ramachandran_excess,
     ramachandran_residues,
+    region_distance,
 )
 from cryofound.structure.reading import read_model
 from tests.made_peptides import made_peptide, placed
@@ -99,7 +99,7 @@ def test_the_shipped_table_is_what_the_source_gives(shared_data: Path):
     folder = shared_data / "molprobity" / "top8000" / "Top8000_ramachandran_pct_contour_grids"
     with files("cryofound.physics").joinpath("tables", "ramachandran.npz").open("rb") as stream:
         assert np.array_equal(derive_table(folder), np.load(stream, allow_pickle=False)["percentile"])
-    assert allowed_distance().shape == (6, 180, 180)
+    assert region_distance("allowed").shape == (6, 180, 180)
 
 
 def test_a_missing_grid_is_named(tmp_path: Path):

@@ -1,0 +1,99 @@
+"""All maps of a series together: each state is built from the reference, or from the built state nearest to it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryofound.building.fitting import Subject, fit_motion, misfit, refine
+from cryofound.building.target import Target, held_back_blocks
+from cryofound.config import BuildConfig
+
+NEARNESS = 8.0  # angstrom at which models are compared with maps to find the nearest
+REFERENCE = -1
+BLOCK = 1.0  # edge of the blocks held back, in resolutions
+
+
+@dataclass(frozen=True)
+class Built:
+    """One state's model: positions_xyz (atom, 3); came_from, the state it was built from or REFERENCE; correlation over
+    the voxels within reach."""
+
+    positions_xyz: np.ndarray
+    came_from: int
+    correlation: float
+
+
+@dataclass(frozen=True)
+class FreeFit:
+    """Correlations over the same voxels: of the model that was built into them, and of one that was built without."""
+
+    seen: float
+    free: float
+
+    @property
+    def gap(self) -> float:
+        return self.seen - self.free
+
+
+def build_series(
+    what: Subject,
+    targets: Sequence[Target],
+    config: BuildConfig,
+    starts: Sequence[np.ndarray] = (),
+    report: Callable[[str], None] = lambda told: None,
+) -> list[Built]:
+    """A model for every target, in their order.
+
+    The state that is nearest to a model at hand is built next, from that model: what is many angstrom from the
+    reference is reached by way of the states between. `starts` (atom, 3) are further models to begin from, as
+    those of a pretrained network.
+    """
+    models = {REFERENCE: what.reference.positions_xyz}
+    models |= {REFERENCE - 1 - number: start for number, start in enumerate(starts)}
+    coarse = [target.coarser(NEARNESS) for target in targets]
+    distance = {
+        (state, source): misfit(model, what, near)
+        for state, near in enumerate(coarse)
+        for source, model in models.items()
+    }
+    built: dict[int, Built] = {}
+    while len(built) < len(targets):
+        state, source = min((pair for pair in distance if pair[0] not in built), key=lambda pair: distance[pair])
+        built[state] = build_state(what, targets[state], config, models[source], source)
+        models[state] = built[state].positions_xyz
+        report(f"state={state} from={source} correlation={built[state].correlation:.4f}")
+        distance |= {
+            (other, state): misfit(models[state], what, near) for other, near in enumerate(coarse) if other not in built
+        }
+    return [built[state] for state in range(len(targets))]
+
+
+def build_state(what: Subject, target: Target, config: BuildConfig, start_xyz: np.ndarray, source: int) -> Built:
+    """One state from a model to begin with; from another state's, maps are not seen as coarsely."""
+    coarsest = config.coarsest_between if source >= 0 else config.coarsest
+    placed = fit_motion(start_xyz, what, target, config, max(coarsest, target.resolution))
+    near = target.within(placed, config.reach)
+    positions = refine(placed, what, near, config)
+    return Built(positions, source, 1 - misfit(positions, what, near))
+
+
+def free_fit(what: Subject, target: Target, config: BuildConfig, built: Built, start_xyz: np.ndarray) -> FreeFit:
+    """How well a model fits voxels that it was not built into: the same build once more, without blocks of the map.
+
+    Blocks are cubes of one resolution, chosen by chance; the model as built and the one without them are
+    judged by those within reach of the former. start_xyz (atom, 3) is what it was built from.
+    """
+    blocks = held_back_blocks(target.grid, BLOCK * target.resolution, config.free_share, config.seed)
+    again = build_state(what, target.without(blocks), config, start_xyz, built.came_from)
+    judged = target.within(built.positions_xyz, config.reach / 2).without(~blocks)
+    return FreeFit(*(1 - misfit(each.positions_xyz, what, judged) for each in (built, again)))
+
+
+def half_map_fit(
+    what: Subject, halves: tuple[Target, Target], config: BuildConfig, built: Built, start_xyz: np.ndarray
+) -> FreeFit:
+    """The same with half maps: built into the first, judged against the first and against the second."""
+    again = build_state(what, halves[0], config, start_xyz, built.came_from)
+    parts = (each.within(again.positions_xyz, config.reach / 2) for each in halves)
+    return FreeFit(*(1 - misfit(again.positions_xyz, what, part) for part in parts))
