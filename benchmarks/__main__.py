@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import calmodulin, families, ingest, physics, registration
+from benchmarks import calmodulin, families, ingest, physics, real_maps, registration
 from benchmarks.outcome import Benchmark, outcome_table, write_outcome
 from cryofound import tracking
 from cryofound.config import digest
@@ -23,8 +23,8 @@ BENCHMARKS = {
     name: Benchmark(partial(calmodulin.measure, name), calmodulin.LIMITS[name], calmodulin.FLOORS)
     for name in calmodulin.RECIPES
 } | {
-    each.__name__.rpartition(".")[2]: Benchmark(each.measure, each.LIMITS, each.FLOORS)
-    for each in (families, ingest, physics, registration)
+    each.__name__.rpartition(".")[2].replace("_", "-"): Benchmark(each.measure, each.LIMITS, each.FLOORS)
+    for each in (families, ingest, physics, real_maps, registration)
 }
 
 FAMILIES_ALONE = ("folds", "seeds")
@@ -37,10 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "benchmarks", help="where NAME.json is written")
     for option in FAMILIES_ALONE:
         parser.add_argument(f"--{option}", type=_numbers, help=f"{option} of families to run, as 0,2 (default: all)")
+    parser.add_argument("--cases", help="cases of real-maps to build, as kinesin,adk (default: all)")
     given = parser.parse_args(arguments)
-    chosen = {option: getattr(given, option) for option in FAMILIES_ALONE if getattr(given, option)}
+    chosen: dict[str, object] = {option: getattr(given, option) for option in FAMILIES_ALONE if getattr(given, option)}
     if chosen and given.name != "families":
         parser.error(f"--{' and --'.join(chosen)}: of benchmark families alone")
+    if given.cases and given.name != "real-maps":
+        parser.error("--cases: of benchmark real-maps alone")
+    if given.cases:
+        chosen["cases"] = tuple(given.cases.split(","))
     benchmark, out = BENCHMARKS[given.name], given.out.resolve()
     try:
         metrics = benchmark.measure(out / given.name, **chosen)
