@@ -82,7 +82,7 @@ def measure(work: Path, cases: Sequence[str] = ()) -> dict[str, float]:
         found |= {f"{name}_{what}": value for what, value in _measured(CASES[name](data, folder), folder).items()}
         (work / "so-far.json").write_text(json.dumps(found, indent=1))
     for what in WORST:
-        found[f"worst_{what}"] = max(value for name, value in found.items() if name.endswith(f"_{what}"))
+        found[f"worst_{what}"] = max(found[f"{name}_{what}"] for name in cases or CASES)
     return found
 
 
