@@ -192,7 +192,7 @@ def _warnings(free: Mapping[str, FreeFit], scores: Mapping[str, ModelScore]) -> 
         if empty:
             listed = ", ".join(f"{each.chain}/{each.number}" for each in empty[:8])
             more = f" and {len(empty) - 8} more" if len(empty) > 8 else ""
-            told.append(f"{name}: no density for residues {listed}{more}; they lie where the reference has them")
+            told.append(f"{name}: no density for residues {listed}{more}; their place is that of their neighbours")
         if score.clash is None:
             told.append(f"{name}: no clashscore and rotamers; run `cryofound reference-data fetch` and score again")
     return told
