@@ -1,7 +1,7 @@
 """The reference's file, and models written as it was: its chains, numbers, sequences, ligands, with other positions."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,9 +10,10 @@ import gemmi
 import numpy as np
 
 from cryofound.building.fitting import Passengers
-from cryofound.structure.atomic_model import AtomicModel
+from cryofound.errors import StructureError
+from cryofound.structure.atomic_model import ATOM_NAMES, ELEMENTS, RESIDUE_TYPES, AtomicModel
 from cryofound.structure.files import open_numbered
-from cryofound.structure.reading import read_rows
+from cryofound.structure.reading import FORCE_FIELD_RESIDUES, read_rows
 
 SOLVENT = {"HOH", "DOD", "WAT"}
 
@@ -60,7 +61,8 @@ class ReferenceFile:
 def read_reference_file(path: Path, chains: Sequence[str] | None = None, model: int = 0) -> ReferenceFile:
     """The reference of a build, from PDB or mmCIF: the named protein chains, or all; other chains are carried along.
 
-    Of alternative conformations the first is kept. Raises StructureError as `read_complex` does.
+    Of alternative conformations the first is kept. Raises StructureError as `read_complex` does, and for a
+    ligand without elements.
     """
     path = Path(path)
     protein, rows = read_rows(path, chains, model)
@@ -71,11 +73,16 @@ def read_reference_file(path: Path, chains: Sequence[str] | None = None, model: 
     waters = sum(residue.name in SOLVENT for chain in structure[0] for residue in chain)
     structure.remove_waters()
     structure.remove_empty_chains()
-    of_model, pieces = set(rows.tolist()), []
+    of_model, pieces = dict(zip(rows.tolist(), range(len(rows)), strict=True)), []
     for chain in structure[0]:
+        chain.name = chain.name.strip() or "A"  # as the model has it
         for residue in chain:
+            residue.name = FORCE_FIELD_RESIDUES.get(residue.name, residue.name)
+            if residue.name in RESIDUE_TYPES:
+                _name_atoms(residue, protein, of_model)
             others = [atom.serial for atom in residue if atom.serial not in of_model]
             if len(others) == len(residue):
+                _require_elements(path, chain, residue)
                 pieces.append(np.array(others))
                 continue
             for row in reversed(range(len(residue))):  # atoms that the model does not know, as a modification's
@@ -83,6 +90,24 @@ def read_reference_file(path: Path, chains: Sequence[str] | None = None, model: 
                     del residue[row]
     told = [f"{count} {what}" for count, what in ((hydrogens, "hydrogens"), (waters, "waters")) if count]
     return ReferenceFile(path, structure, protein, rows, tuple(pieces), tuple(told))
+
+
+def _name_atoms(residue: gemmi.Residue, protein: AtomicModel, of_model: Mapping[int, int]) -> None:
+    """Standard names and elements of a standard residue's atoms, where a force field wrote its own or none."""
+    for atom in residue:
+        row = of_model.get(atom.serial)
+        if row is not None:
+            atom.name = ATOM_NAMES[int(protein.atom_name[row])]
+            atom.element = gemmi.Element(ELEMENTS[int(protein.element[row])].title())
+
+
+def _require_elements(path: Path, chain: gemmi.Chain, residue: gemmi.Residue) -> None:
+    for atom in residue:
+        if atom.element.atomic_number == 0:
+            raise StructureError(
+                f"{path}: atom {atom.name} of {residue.name} {residue.seqid} in chain {chain.name} has no known "
+                "element; write the element into the file, or leave the residue out"
+            )
 
 
 def write_models(path: Path, reference: ReferenceFile, models: Sequence[gemmi.Model], title: str) -> None:

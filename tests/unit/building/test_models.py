@@ -12,6 +12,7 @@ import yaml
 
 from cryofound.building.deposit import read_reference_file, write_models
 from cryofound.cli import main
+from cryofound.errors import StructureError
 from cryofound.manifest import read_manifest
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import write_map
@@ -124,3 +125,25 @@ def test_a_file_written_back_says_what_made_it(inputs: Path):
     positions = [np.array([each.atom.pos.tolist() for each in model.all()]) for model in again]
     assert len(positions) == 2
     assert np.allclose(positions[0][: len(reference.rows)], reference.model.positions_xyz, atol=2e-3)
+
+
+def test_names_of_a_force_field_become_those_of_the_archive_and_elements_are_known(inputs: Path):
+    atoms = [line for line in (inputs / "reference.pdb").read_text().splitlines() if line.startswith("ATOM")]
+    atoms = [line[:21] + " " + line[22:76].ljust(55) for line in atoms]  # neither chain nor element
+    (inputs / "bare.pdb").write_text("\n".join([*atoms, "END", ""]))
+    reference = read_reference_file(inputs / "bare.pdb")
+    assert reference.structure[0][0].name == "A"
+    assert {each.atom.element.name for each in reference.structure[0].all()} == {"C", "N", "O"}
+    assert len(reference.rows) == len(atoms)
+
+
+def test_a_ligand_without_elements_is_refused(inputs: Path):
+    text = (
+        (inputs / "reference.pdb")
+        .read_text()
+        .replace("          CA\n", "            \n")
+        .replace("CA    CA", "Q1   LIG")
+    )
+    (inputs / "odd.pdb").write_text(text)
+    with pytest.raises(StructureError, match="atom Q1 of LIG 301 in chain A has no known element"):
+        read_reference_file(inputs / "odd.pdb")
