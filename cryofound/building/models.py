@@ -1,7 +1,6 @@
 """From a reference and a map series to models on disk: fitted, scored, and written as their users need them."""
 
 import csv
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,13 +158,12 @@ def _scored(
         library = validation_library()
     except SourceError:
         library = None
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        pairs = []
-        for state in states:
-            path = Path(scratch) / f"{state.state_id}.cif"
-            write_models(path, file, [_model(file, what, built[state.state_id])], state.state_id)
-            pairs.append((read_scored_models(path)[0], maps[state.state_id]))
-        found = score_models(pairs, [state.resolution for state in states], library)
+    pairs = []
+    for state in states:  # written without B-factors first: should scoring fail, the models are there
+        path = folder / f"{state.state_id}.cif"
+        write_models(path, file, [_model(file, what, built[state.state_id])], state.state_id)
+        pairs.append((read_scored_models(path)[0], maps[state.state_id]))
+    found = score_models(pairs, [state.resolution for state in states], library)
     write_model_scores(folder, found)
     return {state.state_id: score for state, score in zip(states, found, strict=True)}
 
