@@ -23,6 +23,7 @@ from cryofound.building.models import BuildRequest, StateMap, build_models
 from cryofound.catalog.entry import Simulation, load_entry
 from cryofound.catalog.loading import source_file
 from cryofound.config import BuildConfig
+from cryofound.ensemble.simulation import simulate_map
 from cryofound.errors import SourceError
 from cryofound.evaluation.model_scores import score_models
 from cryofound.evaluation.monomer_library import validation_library
@@ -34,7 +35,6 @@ from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.matching import matched_residues
 from cryofound.structure.normal_modes import mode_states
 from cryofound.structure.reading import read_complex, read_model, read_trajectory_frame
-from data_pipeline.stages import simulate_map
 
 ROOT = Path(__file__).resolve().parents[1]
 AWAY = 3.0  # angstrom that a deposited model is bent

@@ -1,6 +1,5 @@
 """From a catalog entry to a placed reference, and from one of its states to a map: pure functions, free of Ray."""
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.spatial import cKDTree
 
 from cryofound.catalog.entry import (
     CatalogEntry,
     MapState,
     NormalModeState,
-    Simulation,
     StateEntry,
     StructureState,
     TrajectoryState,
 )
 from cryofound.catalog.loading import load_reference, load_state, source_file
+from cryofound.ensemble.simulation import simulate_map
 from cryofound.ensemble.system import Outline, State, StateArrays, System
 from cryofound.errors import CryoFoundError
 from cryofound.maps.boxes import Triple, cut_box
@@ -30,7 +27,6 @@ from cryofound.maps.mrc import read_map
 from cryofound.maps.preprocessing import preprocess
 from cryofound.maps.resampling import resample
 from cryofound.maps.rigid_transform import RigidTransform
-from cryofound.physics.density import render_gaussian
 from cryofound.reference.canonical import (
     FamilyFrame,
     Placement,
@@ -41,15 +37,13 @@ from cryofound.reference.canonical import (
     place_state,
 )
 from cryofound.structure.alignment import superpose
-from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
+from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.chains import chain_rows
 from cryofound.structure.symmetry import find_symmetry
 from data_pipeline.references import fitted_model, registered
 
-NOISE_REACH = 3.0
 SPLINE_REACH = 24  # voxels; a cubic spline's memory of what lies beyond is 1e-14
 MOST_VOXELS, MIN_EDGE = 2**24, 8  # of a map, held at a time; of a grid, not divided further
-_NUMBER_OF_ELEMENT = np.array([ATOMIC_NUMBERS[name] for name in ELEMENTS], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -155,29 +149,6 @@ def build_system(entry: CatalogEntry, anchor: CatalogEntry, grid: Grid, cache: P
         truth_mask=np.stack([each.truth_mask for each in built]),
     )
     return system, np.stack([each.density for each in built])
-
-
-def simulate_map(model: AtomicModel, grid: Grid, simulation: Simulation, name: str) -> np.ndarray:
-    """(z, y, x) float32: the model's density with white noise; `name` and the simulation's seed decide the noise."""
-    positions = torch.from_numpy(np.ascontiguousarray(model.positions_xyz, dtype=np.float32))[None]
-    amplitudes = torch.from_numpy(_NUMBER_OF_ELEMENT[model.element])[None]
-    density = render_gaussian(positions, amplitudes, grid, simulation.resolution)[0].numpy()
-    if simulation.noise == 0:
-        return density
-    inside = within_reach(model.positions_xyz, grid, NOISE_REACH)
-    seed = int.from_bytes(hashlib.sha256(f"{simulation.seed} {name}".encode()).digest()[:8], "little")
-    noise = np.random.default_rng(seed).standard_normal(density.shape, dtype=np.float32)
-    return density + np.float32(simulation.noise * density[inside].std()) * noise
-
-
-def within_reach(positions_xyz: np.ndarray, grid: Grid, reach: float) -> np.ndarray:
-    """(z, y, x) bool: voxels nearer than `reach` angstrom to an atom (atom, 3)."""
-    x, y, z = (
-        start + grid.voxel_size * np.arange(size)
-        for start, size in zip(grid.origin_xyz, grid.shape_zyx[::-1], strict=True)
-    )
-    centres = np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1)
-    return np.isfinite(cKDTree(positions_xyz).query(centres, distance_upper_bound=reach)[0])
 
 
 def on_grid(density: DensityMap, grid: Grid, transform: RigidTransform) -> np.ndarray:

@@ -11,6 +11,7 @@ import yaml
 
 from cryofound.catalog.entry import CatalogEntry, Simulation, load_entry
 from cryofound.catalog.loading import load_reference
+from cryofound.ensemble.simulation import simulate_map, within_reach
 from cryofound.errors import CryoFoundError, MapError, SourceError, StructureError
 from cryofound.maps.density_map import DensityMap, Grid
 from cryofound.maps.mrc import write_map
@@ -31,8 +32,6 @@ from data_pipeline.stages import (
     build_system,
     on_grid,
     place,
-    simulate_map,
-    within_reach,
 )
 from tests.made_proteins import made_protein, random_rotation
 from tests.pipeline.conftest import write_entry
