@@ -36,6 +36,20 @@ def residues_of(model: AtomicModel, rows: np.ndarray) -> AtomicModel:
     )
 
 
+def atoms_of(model: AtomicModel, rows: np.ndarray) -> AtomicModel:
+    """The atoms in `rows` (increasing) with their residues, and no others."""
+    residues = np.unique(model.residue_index[rows])
+    kept = np.isin(np.flatnonzero(np.isin(model.residue_index, residues)), rows)
+    whole = residues_of(model, residues)
+    return replace(
+        whole,
+        positions_xyz=whole.positions_xyz[kept],
+        atom_name=whole.atom_name[kept],
+        element=whole.element[kept],
+        residue_index=whole.residue_index[kept],
+    )
+
+
 def joined(chains: Sequence[AtomicModel]) -> AtomicModel:
     """Chains after one another as one model; a single one as it is."""
     if len(chains) == 1:

@@ -48,8 +48,7 @@ def open_model(path: Path, model: int) -> gemmi.Structure:
             structure.add_model(each)
     if not len(structure):
         raise StructureError(f"{path}: has models 0 to {n_models - 1}, model {model} was asked for")
-    _number(structure)
-    structure.merge_chain_parts()
+    number_atoms(structure)
     return structure
 
 
@@ -60,15 +59,15 @@ def open_numbered(path: Path, model: int) -> gemmi.Structure:
         raise StructureError(f"{path}: has models 0 to {len(structure) - 1}, model {model} was asked for")
     for other in reversed([row for row in range(len(structure)) if row != model]):
         del structure[other]
-    _number(structure)
-    structure.merge_chain_parts()
+    number_atoms(structure)
     return structure
 
 
-def _number(structure: gemmi.Structure) -> None:
-    """Every atom's serial is its row in the file's one model."""
+def number_atoms(structure: gemmi.Structure) -> None:
+    """Make every atom's serial its row in the file's one model, then merge the parts of chains; changes `structure`."""
     for row, atom in enumerate(atom for chain in structure[0] for residue in chain for atom in residue):
         atom.serial = row
+    structure.merge_chain_parts()
 
 
 def trajectory_frames(path: Path, atoms: int, topology: Path) -> np.ndarray:

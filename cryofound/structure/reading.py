@@ -73,8 +73,16 @@ def read_rows(
     residues: Mapping[str, ResidueRange] | None = None,
 ) -> tuple[AtomicModel, np.ndarray]:
     """As `read_complex`, and for each atom (atom,) its row in the file's model, as `open_numbered` counts them."""
-    path = Path(path)
-    structure = open_model(path, model)
+    return rows_of(open_model(Path(path), model), Path(path), chains, residues)
+
+
+def rows_of(
+    structure: gemmi.Structure,
+    path: Path,
+    chains: Sequence[str] | None = None,
+    residues: Mapping[str, ResidueRange] | None = None,
+) -> tuple[AtomicModel, np.ndarray]:
+    """As `read_rows`, of the one model of a structure whose atoms are numbered; `path` is for its errors."""
     numbers = {chain.name: _residue_numbers(chain) for chain in structure[0]}
     polymers = _polymers(structure)
     names = [name for name, found in polymers.items() if found] if chains is None else list(chains)

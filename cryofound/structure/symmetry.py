@@ -8,10 +8,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from cryofound.errors import StructureError
-from cryofound.structure.alignment import sequence_of, superpose
+from cryofound.structure.alignment import rmsd_superposed, sequence_of, superpose
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
 from cryofound.structure.chains import chain_rows, chains_of
-from cryofound.structure.matching import copies, rows_in_copies
+from cryofound.structure.matching import TIE, copies, rows_in_copies
 
 TOLERANCE = 2.0  # angstrom RMSD of CA between a complex and its turned self
 MIN_SHARED = 3  # residues that two copies of a chain must share to be laid on each other
@@ -54,8 +54,8 @@ def find_symmetry(model: AtomicModel, point_group: str, tolerance: float = TOLER
     at most `tolerance` angstrom over the CA of the whole, is an operator. Raises StructureError if the complex does not
     have the point group.
     """
-    chains = _Chains(model)
-    identity = tuple(range(len(chains.rows)))
+    chains = ChainCopies(model)
+    identity = chains.identity
     found = {identity: 0.0} | chains.operators()
     group = _subgroup([each for each, rmsd in found.items() if rmsd <= tolerance], point_group, found)
     if group is None:
@@ -70,7 +70,7 @@ def find_symmetry(model: AtomicModel, point_group: str, tolerance: float = TOLER
     return Symmetry(rotation, shift, np.stack([chains.sources(each) for each in group]), rmsd)
 
 
-class _Chains:
+class ChainCopies:
     """The chains of a model, and which residues and atoms of copies stand for each other."""
 
     def __init__(self, model: AtomicModel):
@@ -87,30 +87,60 @@ class _Chains:
 
     def pairs(self, permutation: _Permutation) -> tuple[np.ndarray, np.ndarray]:
         """CA (pair, 3) of all chains and of those that they are brought onto."""
-        found = [self.shared(first, second) for first, second in enumerate(permutation)]
-        mobile, fixed = (np.concatenate(rows) for rows in zip(*found, strict=True))
+        mobile, fixed = self._rows(permutation)
         return self.ca[mobile], self.ca[fixed]
+
+    @property
+    def identity(self) -> _Permutation:
+        return tuple(range(len(self.rows)))
 
     def operators(self) -> dict[_Permutation, float]:
         """Permutations but the identity that turn the complex onto itself, with their RMSD in angstrom."""
+        return {each: rmsd for each, rmsd in self._laid(self.ca, self.ca).items() if each != self.identity}
+
+    def orders(self) -> np.ndarray:
+        """(order, atom) int64: the model's own order of atoms, and those in which its copies are told another way.
+
+        One for every way to turn the complex onto itself, however well it fits: x[order] is the conformation x with its
+        copies renamed. -1 where a copy lacks the atom.
+        """
+        return np.stack([self.sources(each) for each in (self.identity, *self.operators())])
+
+    def nearest_order(self, mobile_ca: np.ndarray, fixed_ca: np.ndarray) -> np.ndarray:
+        """(atom,) int64, as one of `orders`: how the copies must be told for one conformation to lie best on another.
+
+        Both are CA (residue, 3) of the model. Its own order is kept if no other is better by TIE.
+        """
+        found = self._laid(mobile_ca, fixed_ca)
+        mobile, fixed = (ca[rows] for ca, rows in zip((mobile_ca, fixed_ca), self._rows(self.identity), strict=True))
+        found[self.identity] = rmsd_superposed(mobile, fixed) - TIE
+        return self.sources(min(found, key=lambda each: (found[each], each)))
+
+    def _laid(self, mobile_ca: np.ndarray, fixed_ca: np.ndarray) -> dict[_Permutation, float]:
+        """Permutations that lay one conformation (residue, 3) on another, with their RMSD in angstrom."""
         seed = min(range(len(self.kinds)), key=lambda chain: self.kinds.count(self.kinds[chain]))
         found = {}
         for target, kind in enumerate(self.kinds):
             first, second = self.shared(seed, target)
-            if target == seed or kind != self.kinds[seed] or len(first) < MIN_SHARED:
+            if kind != self.kinds[seed] or len(first) < MIN_SHARED:
                 continue
-            turned = superpose(self.ca[first], self.ca[second]).apply(self.ca)
-            permutation = self._nearest(turned)
+            turned = superpose(mobile_ca[first], fixed_ca[second]).apply(mobile_ca)
+            permutation = self._nearest(turned, fixed_ca)
             if permutation is not None:
-                mobile, fixed = self.pairs(permutation)
-                turned = superpose(mobile, fixed).apply(mobile)
-                found[permutation] = float(np.sqrt(((turned - fixed) ** 2).sum(1).mean()))
+                mobile, fixed = self._rows(permutation)
+                found[permutation] = rmsd_superposed(mobile_ca[mobile], fixed_ca[fixed])
         return found
+
+    def _rows(self, permutation: _Permutation) -> tuple[np.ndarray, np.ndarray]:
+        """Residue rows (pair,) of all chains and of those that they are brought onto."""
+        found = [self.shared(first, second) for first, second in enumerate(permutation)]
+        mobile, fixed = (np.concatenate(rows) for rows in zip(*found, strict=True))
+        return mobile, fixed
 
     def sources(self, permutation: _Permutation) -> np.ndarray:
         """(atom,): the atom that is brought onto each atom, -1 for none."""
         model = self.model
-        if permutation == tuple(range(len(self.rows))):
+        if permutation == self.identity:
             return np.arange(model.n_atoms)
         chain = np.empty(model.n_residues, dtype=np.int64)
         for number, rows in enumerate(self.rows):
@@ -125,7 +155,7 @@ class _Chains:
         found[model.atom_name == ATOM_NAMES.index("OTHER")] = -1  # a name that several atoms of a residue may have
         return found
 
-    def _nearest(self, turned: np.ndarray) -> _Permutation | None:
+    def _nearest(self, turned: np.ndarray, fixed_ca: np.ndarray) -> _Permutation | None:
         """The copies that chains lie on, given all CA after a turn; None if some chain lies on none."""
         squares = np.full((len(self.rows), len(self.rows)), FAR)
         for first, kind in enumerate(self.kinds):
@@ -134,7 +164,7 @@ class _Chains:
                     continue
                 rows, columns = self.shared(first, second)
                 if len(rows) >= MIN_SHARED:
-                    squares[first, second] = ((turned[rows] - self.ca[columns]) ** 2).sum(1).mean()
+                    squares[first, second] = ((turned[rows] - fixed_ca[columns]) ** 2).sum(1).mean()
         rows, columns = linear_sum_assignment(squares)
         return None if (squares[rows, columns] == FAR).any() else tuple(columns.tolist())
 
@@ -172,7 +202,7 @@ def _closure(generators: Collection[_Permutation], order: int) -> set[_Permutati
     return group if len(group) == order else None
 
 
-def _exact(chains: _Chains, group: Sequence[_Permutation]) -> tuple[np.ndarray, np.ndarray, float]:
+def _exact(chains: ChainCopies, group: Sequence[_Permutation]) -> tuple[np.ndarray, np.ndarray, float]:
     """Rotations and shifts of operators that were fitted one by one, made a group, and the largest RMSD.
 
     Each rotation is replaced by the mean of all products of two that should be it, again and again (Grove, Karcher and
