@@ -1,9 +1,11 @@
 """From a reference and a map series to models on disk: fitted, scored, and written as their users need them."""
 
 import csv
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -19,11 +21,14 @@ from cryofound.evaluation.map_model import require_cover
 from cryofound.evaluation.model_scores import ModelScore, score_models, write_model_scores
 from cryofound.evaluation.monomer_library import validation_library
 from cryofound.evaluation.scored_model import ScoredModel, read_scored_models
-from cryofound.manifest import file_sha256, publishing
+from cryofound.manifest import PARTIAL, file_sha256, publishing
 from cryofound.maps.density_map import DensityMap
 from cryofound.maps.mrc import read_map
+from cryofound.reference.domains import NO_DOMAIN
+from cryofound.reference.prediction import Prediction
 from cryofound.reference.reading import read_reference
 from cryofound.revision import git_revision
+from cryofound.structure.atomic_model import AtomicModel
 
 WIDEST_GAP = 0.02
 NO_DENSITY = 0.3  # correlation of a residue with its map below which nothing is said to be there
@@ -43,12 +48,18 @@ class StateMap:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What is asked for: reference is a structure file or a prediction's folder; chains None means all proteins."""
+    """What is asked for: reference is a structure file or a prediction's folder; chains None means all proteins.
+
+    prediction: where a predictor tells of rigid domains, if the reference is a moved or trimmed copy of its file;
+    origin: what the manifest is to say of where the request came from.
+    """
 
     reference: Path
     states: tuple[StateMap, ...]
     config: BuildConfig
     chains: tuple[str, ...] | None = None
+    prediction: Path | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,20 +83,20 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
     if out.exists():
         raise StructureError(f"{out}: exists already; name another folder, or delete it")
     _check_names(request.states)
-    prediction = read_reference(request.reference)
-    file = read_reference_file(prediction.best.path, request.chains)
-    domain = prediction.domains() if file.model.n_residues == prediction.best.atoms.n_residues else None
+    prediction = read_reference(request.prediction or request.reference)
+    file = read_reference_file(request.reference if request.prediction else prediction.best.path, request.chains)
     maps = {state.state_id: read_map(state.path) for state in request.states}
     targets = {state.state_id: _target(state, maps[state.state_id]) for state in request.states}
     for state in request.states:
         _require_cover(file, state, maps[state.state_id])
-    what = subject(file.model, request.config, domain, file.passengers())
+    what = subject(file.model, request.config, _domain(prediction, file.model), file.passengers())
     report(f"reference={file.path} residues={file.model.n_residues} carried={len(file.pieces)} states={len(targets)}")
     names = list(targets)
     built = dict(zip(names, build_series(what, list(targets.values()), request.config, report=report), strict=True))
     free = _free(request, what, targets, built, report) if request.config.free_share else {}
     facts = {
         "kind": "models",
+        "origin": dict(request.origin),
         "reference": {"path": str(file.path), "sha256": file_sha256(file.path)},
         "maps": {state.state_id: file_sha256(state.path) for state in request.states},
         "recipe": request.config.model_dump(mode="json"),
@@ -95,6 +106,7 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
             name: "reference" if each.came_from < 0 else names[each.came_from] for name, each in built.items()
         },
     }
+    shutil.rmtree(out.with_name(out.name + PARTIAL), ignore_errors=True)  # another build's, that was stopped
     with publishing(out, **facts) as folder:
         scores = _scored(file, what, request.states, built, maps, folder)
         warnings = (*_doubts(file), *_warnings(free, scores))
@@ -109,6 +121,17 @@ def _check_names(states: Sequence[StateMap]) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if not states or twice:
         raise MapError(f"two maps are named {twice[0]}; rename one of the files" if twice else "no map is given")
+
+
+def _domain(prediction: Prediction, model: AtomicModel) -> np.ndarray | None:
+    """(residue,) rigid domain of each residue of a model by chain and number, NO_DOMAIN where none is known."""
+    known, atoms = prediction.domains(), prediction.best.atoms
+    if known is None:
+        return None
+    keys = zip(atoms.chain_id.tolist(), atoms.residue_number.tolist(), strict=True)
+    domain = dict(zip(keys, known.tolist(), strict=True))
+    asked = zip(model.chain_id.tolist(), model.residue_number.tolist(), strict=True)
+    return np.array([domain.get(key, NO_DOMAIN) for key in asked])
 
 
 def _target(state: StateMap, density: DensityMap) -> Target:
