@@ -27,12 +27,13 @@ from cryofound.maps.mrc import read_map
 from cryofound.reference.domains import NO_DOMAIN
 from cryofound.reference.prediction import Prediction
 from cryofound.reference.reading import read_reference
+from cryofound.report.build_page import write_build_report
+from cryofound.report.figures import PALETTE
 from cryofound.revision import git_revision
 from cryofound.structure.atomic_model import AtomicModel
 
 WIDEST_GAP = 0.02
 NO_DENSITY = 0.3  # correlation of a residue with its map below which nothing is said to be there
-PALETTE = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
     """Build a model for every map and write the folder `out`, which appears whole or not at all.
 
     In it: <state>.cif, models.cif (all), morph.cif (from each to the next), scores.json, residues.csv, fsc.csv,
-    displacements.csv, open.cxc for ChimeraX, warnings.txt, manifest.json. All lies in the frame of the maps, where the
-    reference must lie roughly as well. Raises a CryoFoundError with one line for whatever the user can mend.
+    displacements.csv, open.cxc for ChimeraX, warnings.txt, report.html, manifest.json. All lies in the frame of the
+    maps, where the reference must lie roughly as well. Raises a CryoFoundError with one line for whatever the user can
+    mend.
     """
     if out.exists():
         raise StructureError(f"{out}: exists already; name another folder, or delete it")
@@ -111,6 +113,7 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
         scores = _scored(file, what, request.states, built, maps, folder)
         warnings = (*_doubts(file), *_warnings(free, scores))
         _write_all(folder, file, what, request.states, built, scores, warnings)
+        write_build_report(folder, maps, facts)
     for told in warnings:
         report(f"warning: {told}")
     return Outcome(out, built, free, scores, warnings)

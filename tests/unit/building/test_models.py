@@ -63,7 +63,7 @@ def test_a_model_for_every_map_with_all_that_the_reference_had(inputs: Path, cap
     out = inputs / "out"
     assert sorted(each.name for each in out.iterdir()) == [
         "displacements.csv", "fsc.csv", "manifest.json", "models.cif", "morph.cif", "one.cif", "open.cxc",
-        "residues.csv", "scores.json", "two.cif", "warnings.txt",
+        "report.html", "residues.csv", "scores.json", "two.cif", "warnings.txt",
     ]  # fmt: skip
     one, two, models, path = (
         gemmi.read_structure(str(out / f"{name}.cif")) for name in ("one", "two", "models", "morph")
