@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cryofound.commands import build, catalog, models, plan, recipe, reference, reference_data, score, store
+from cryofound.commands import build, catalog, evaluate, models, plan, recipe, reference, reference_data, score, store
 from cryofound.errors import CryoFoundError
 
-NOUNS = (recipe, plan, catalog, reference, reference_data, build, score, store, models)
+NOUNS = (recipe, plan, catalog, reference, reference_data, build, score, evaluate, store, models)
 
 
 def parser() -> argparse.ArgumentParser:

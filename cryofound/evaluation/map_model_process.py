@@ -26,7 +26,8 @@ def main(density: Path, model: Path, job: Path, answer: Path) -> None:
     """Read values_xyz, voxel_size, origin_xyz, a structure file, and a job: `resolution` (angstrom), `fit`, `map`.
 
     Write the correlations with the B-factors of the file and, if asked for, with fitted ones; and, as the file `map`,
-    the model's density up to Nyquist (x, y, z) with whichever give the larger cc_mask.
+    the model's density up to Nyquist (x, y, z) with whichever give the larger cc_mask. A job with `conformations`, a
+    file of positions (conformation, atom, 3), asks for `volume_correlations` alone.
     """
     wanted = json.loads(job.read_text())
     with np.load(density) as arrays:
@@ -37,6 +38,10 @@ def main(density: Path, model: Path, job: Path, answer: Path) -> None:
     hierarchy = iotbx.pdb.input(file_name=str(model)).construct_hierarchy()
     atoms = hierarchy.atoms()
     atoms.reset_i_seq()
+    if "conformations" in wanted:
+        placed = np.load(wanted["conformations"]) - origin
+        answer.write_text(json.dumps(volume_correlations(values, hierarchy, box, wanted["resolution"], placed)))
+        return
     atoms.set_xyz(flex.vec3_double(np.ascontiguousarray(atoms.extract_xyz().as_numpy_array() - origin)))
     as_given = best = correlations(values, hierarchy, box, wanted["resolution"])
     given, fitted = atoms.extract_b(), None
@@ -70,6 +75,27 @@ def correlations(values, hierarchy, box, resolution: float) -> dict:
     ]
     names = ("cc_mask", "cc_volume", "cc_peaks", "cc_box")
     return {**{name: getattr(result, name) for name in names}, "radius": result.atom_radius, "residues": rows}
+
+
+def volume_correlations(values, hierarchy, box, resolution: float, conformations: np.ndarray) -> dict[str, list[float]]:
+    """cc_volume of each conformation (conformation, atom, 3), and the one B-factor fitted for all its atoms before."""
+    atoms = hierarchy.atoms()
+    found: dict[str, list[float]] = {"cc_volume": [], "b_factor": []}
+    for positions in conformations:
+        atoms.set_xyz(flex.vec3_double(np.ascontiguousarray(positions, dtype=np.float64)))
+        atoms.set_b(flex.double(len(atoms), 0.0))
+        fit_one_b_factor(values, hierarchy, box, resolution, five_cc(values, hierarchy, box, resolution).atom_radius)
+        found["cc_volume"].append(five_cc(values, hierarchy, box, resolution).cc_volume)
+        found["b_factor"].append(atoms.extract_b()[0])
+    return found
+
+
+def five_cc(values, hierarchy, box, resolution: float):
+    """cc_volume, and the radius of an atom at the resolution."""
+    structure = hierarchy.extract_xray_structure(crystal_symmetry=box)
+    structure.scattering_type_registry(table="electron")
+    wanted = {"compute_cc_image": True, "compute_cc_mask": False, "compute_cc_peaks": False}
+    return correlation.five_cc(values, structure, d_min=resolution, **wanted).result
 
 
 def fit_one_b_factor(values, hierarchy, box, resolution: float, radius: float):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryofound.ensemble.system import System
+from cryofound.evaluation.coverage import coverage
 from cryofound.evaluation.metrics import (
     AT_HOME,
     Conformer,
@@ -203,34 +204,23 @@ def score_spread(
     samples = samples_xyz[:n_drawn]
     groups = conformers(system)
     distances = state_distances(system, samples, [group.rows[0] for group in groups])
+    found = coverage(distances, np.array([group.population for group in groups]))
     counts = ramachandran(system.reference, samples) if official else None
     return SpreadScore(
         system_id=system.system_id,
         family=system.family,
         method=method,
-        precision_rmsd=float(distances.min(1).mean()),
-        wasserstein=wasserstein(distances, np.array([group.population for group in groups])),
+        precision_rmsd=found.precision,
+        wasserstein=found.wasserstein,
         bond_rms=backbone_bond_deviation(system.reference, samples),
         clashscore=mean_clashscore(system.reference, samples),
         ramachandran_outliers=None if counts is None else float(counts.percent.mean()),
     )
 
 
-def wasserstein(distances: np.ndarray, populations: np.ndarray) -> float:
-    """2-Wasserstein distance (angstrom) of samples of equal weight from states, by distances (sample, state).
-
-    populations (state,) need not sum to 1. Exact: POT's network simplex finds the plan.
-    """
-    import ot  # loads every array library that it finds; only those who measure should wait for that
-
-    weights = np.full(len(distances), 1.0 / len(distances))
-    plan = np.asarray(ot.emd(weights, populations / populations.sum(), distances**2))
-    return float(np.sqrt((plan * distances**2).sum()))
-
-
 def mean_clashscore(reference: AtomicModel, samples_xyz: np.ndarray) -> float:
     """Clashes over 0.4 A per 1000 atoms (`physics.clashes`), mean over samples (sample, atom, 3)."""
-    import torch  # as above
+    import torch  # heavy; only those who measure should wait for it
 
     from cryofound.physics.clashes import clash_score, clash_topology
 

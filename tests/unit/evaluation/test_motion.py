@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from cryofound.ensemble.system import State, System
+from cryofound.evaluation.coverage import wasserstein
 from cryofound.evaluation.metrics import conformers
 from cryofound.evaluation.motion import (
     FEWEST_MOVING,
@@ -16,7 +17,6 @@ from cryofound.evaluation.motion import (
     part_distances,
     score_motions,
     score_spread,
-    wasserstein,
 )
 from tests.made_proteins import made_protein
 from tests.unit.evaluation.conftest import build_system
