@@ -127,7 +127,7 @@ def _finished(outcome: "Outcome | None", folder: Path, home: Path, name: str) ->
 
     if outcome:
         Console(width=200, highlight=False).print(score_table(list(outcome.scores.values())))
-        print(f"out={folder} models={len(outcome.built)}")
+        print(f"out={folder} models={len(outcome.built)} report={folder / 'report.html'}")
     try:
         run = record_build(folder, home, name)
         print(f"mlflow={run.run_id} tracking={run.uri}")
