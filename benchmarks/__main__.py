@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import calmodulin, families, ingest, physics, real_maps, registration
+from benchmarks import calmodulin, families, flexible_fitting, ingest, physics, real_maps, registration
 from benchmarks.outcome import Benchmark, outcome_table, write_outcome
 from cryofound import tracking
 from cryofound.config import digest
@@ -24,7 +24,7 @@ BENCHMARKS = {
     for name in calmodulin.RECIPES
 } | {
     each.__name__.rpartition(".")[2].replace("_", "-"): Benchmark(each.measure, each.LIMITS, each.FLOORS)
-    for each in (families, ingest, physics, real_maps, registration)
+    for each in (families, flexible_fitting, ingest, physics, real_maps, registration)
 }
 
 FAMILIES_ALONE = ("folds", "seeds")
@@ -37,15 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "benchmarks", help="where NAME.json is written")
     for option in FAMILIES_ALONE:
         parser.add_argument(f"--{option}", type=_numbers, help=f"{option} of families to run, as 0,2 (default: all)")
-    parser.add_argument("--cases", help="cases of real-maps to build, as kinesin,adk (default: all)")
+    parser.add_argument("--cases", help="cases of real-maps (default: all) or flexible-fitting (kinesin,adk)")
+    parser.add_argument("--side", choices=flexible_fitting.CHOICES, help="of flexible-fitting (default: both)")
     given = parser.parse_args(arguments)
     chosen: dict[str, object] = {option: getattr(given, option) for option in FAMILIES_ALONE if getattr(given, option)}
     if chosen and given.name != "families":
         parser.error(f"--{' and --'.join(chosen)}: of benchmark families alone")
-    if given.cases and given.name != "real-maps":
-        parser.error("--cases: of benchmark real-maps alone")
+    if given.cases and given.name not in ("real-maps", "flexible-fitting"):
+        parser.error("--cases: of benchmarks real-maps and flexible-fitting alone")
+    if given.side and given.name != "flexible-fitting":
+        parser.error("--side: of benchmark flexible-fitting alone")
     if given.cases:
         chosen["cases"] = tuple(given.cases.split(","))
+    if given.side:
+        chosen["side"] = given.side
     benchmark, out = BENCHMARKS[given.name], given.out.resolve()
     try:
         metrics = benchmark.measure(out / given.name, **chosen)
