@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cryofound.building.motion import Bodies, bodies, carried, moved
+from cryofound.building.rotamers import SideChains, side_chains, turn_side_chains
 from cryofound.building.target import Target
 from cryofound.config import BuildConfig
 from cryofound.errors import TrainingError
@@ -51,6 +52,7 @@ class Subject:
     distances: tuple[tuple[float, DistancePairs], ...]
     windows: DistancePairs
     tables: Stereochemistry
+    side_chains: tuple[SideChains, ...]
     passengers: Passengers
 
 
@@ -77,6 +79,7 @@ def subject(
         distances,
         windows,
         stereochemistry(reference),
+        side_chains(reference),
         passengers or Passengers(),
     )
 
@@ -113,12 +116,16 @@ def refine(start_xyz: np.ndarray, what: Subject, target: Target, config: BuildCo
     """Positions (atom, 3) after every atom has moved under full stereochemistry, the map weighing less and less.
 
     The map's term is minus the logarithm of its likelihood per residue, the noise having the variance that the model
-    leaves: a sharp map that the model explains weighs more than a blurred one that it does not.
+    leaves: a sharp map that the model explains weighs more than a blurred one that it does not. The last stages begin
+    with side chains turned into the rotamers that the map favours.
     """
     information = POINTS * RESIDUE_VOLUME / target.resolution**3
     positions = torch.from_numpy(np.array(start_xyz, dtype=np.float32))
     drawn = _Drawn(what)
-    for weight, steps, rate in config.refinement:
+    turning = len(config.refinement) - config.turns
+    for number, (weight, steps, rate) in enumerate(config.refinement):
+        if number >= turning:
+            positions = torch.from_numpy(_turned(positions.detach().numpy(), what, target, information))
         positions = positions.detach().requires_grad_()
         optimizer = torch.optim.Adam([positions], betas=(0.9, 0.99))
         for step in range(steps):
@@ -137,6 +144,14 @@ def misfit(positions_xyz: np.ndarray, what: Subject, target: Target) -> float:
     with torch.no_grad():
         positions = torch.from_numpy(np.ascontiguousarray(positions_xyz, dtype=np.float32))
         return float(target.misfit(*_Drawn(what).atoms(positions, 0)))
+
+
+def _turned(positions_xyz: np.ndarray, what: Subject, target: Target, information: float) -> np.ndarray:
+    pieces = what.passengers.with_model(what.reference.positions_xyz, positions_xyz)
+    others = np.concatenate([*pieces, np.zeros((0, 3))])
+    numbers = np.concatenate([*what.passengers.atomic_number, np.zeros(0)])
+    points = information * what.reference.n_residues
+    return turn_side_chains(positions_xyz, what.side_chains, what.reference, target, points, others, numbers)[0]
 
 
 def _surprise(misfit: Tensor) -> Tensor:

@@ -81,11 +81,12 @@ def build_state(what: Subject, target: Target, config: BuildConfig, start_xyz: n
 def free_fit(what: Subject, target: Target, config: BuildConfig, built: Built, start_xyz: np.ndarray) -> FreeFit:
     """How well a model fits voxels that it was not built into: the same build once more, without blocks of the map.
 
-    Blocks are cubes of one resolution, chosen by chance; the model as built and the one without them are
-    judged by those within reach of the former. start_xyz (atom, 3) is what it was built from.
+    Blocks are cubes of one resolution, chosen by chance, for which the second build is given what lies about them; the
+    model as built and the one without them are judged by those within reach of the former. start_xyz (atom, 3) is what
+    it was built from.
     """
     blocks = held_back_blocks(target.grid, BLOCK * target.resolution, config.free_share, config.seed)
-    again = build_state(what, target.without(blocks), config, start_xyz, built.came_from)
+    again = build_state(what, target.bridged(blocks), config, start_xyz, built.came_from)
     judged = target.within(built.positions_xyz, config.reach / 2).without(~blocks)
     return FreeFit(*(1 - misfit(each.positions_xyz, what, judged) for each in (built, again)))
 

@@ -16,7 +16,9 @@ from cryofound.physics.correlation import ncc
 from cryofound.physics.density import render_gaussian
 
 SAMPLING = 3.0  # voxels for one resolution are enough to fit by
+COARSE_SAMPLING = 4.0  # a few more for what is blurred, of which there is little else
 FINEST = 3.6  # a map of more is brought to fewer
+BRIDGE = 1.5  # resolutions over which what is held back is bridged
 LEAST_WEIGHT = 0.1  # share of known density about a voxel below which a blurred map does not count there
 
 
@@ -42,9 +44,25 @@ class Target:
         return 1 - ncc(*pair)[0]
 
     def coarser(self, resolution: float) -> "Target":
-        """The same at a coarser resolution; what does not count leaks into nothing (normalised convolution)."""
+        """The same at a coarser resolution; what does not count leaks into nothing (normalised convolution).
+
+        Every second or third voxel is enough where the resolution is so many times the voxel size: atoms are drawn at
+        the voxels that are left.
+        """
         if resolution <= self.resolution:
             return self
+        return self._blurred(resolution)._every(int(resolution / COARSE_SAMPLING / self.grid.voxel_size))
+
+    def _every(self, stride: int) -> "Target":
+        """Only every so many voxels along each axis."""
+        if stride < 2:
+            return self
+        density, counts = (each[::stride, ::stride, ::stride].contiguous() for each in (self.density, self.counts))
+        depth, height, length = density.shape
+        grid = Grid((depth, height, length), stride * self.grid.voxel_size, self.grid.origin_xyz)
+        return replace(self, density=density, counts=counts, grid=grid)
+
+    def _blurred(self, resolution: float) -> "Target":
         own, there, voxel = [self.resolution], [resolution], self.grid.voxel_size
         if self.counts.all():
             return replace(self, density=blurred(self.density[None], own, there, voxel)[0], resolution=resolution)
@@ -61,6 +79,19 @@ class Target:
     def without(self, held_back: np.ndarray) -> "Target":
         """Without the voxels (z, y, x) that are held back."""
         return replace(self, counts=self.counts & ~torch.from_numpy(held_back))
+
+    def bridged(self, held_back: np.ndarray) -> "Target":
+        """With what lies about them in place of the voxels (z, y, x) held back, by normalised convolution.
+
+        Voxels that merely did not count would be where atoms hide that fit nowhere else.
+        """
+        known = (self.counts & ~torch.from_numpy(held_back)).to(self.density.dtype)
+        width = BRIDGE * self.resolution
+        weight, blurry = (
+            blurred(each[None], [0.0], [width], self.grid.voxel_size)[0] for each in (known, self.density * known)
+        )
+        bridge = blurry / weight.clamp_min(LEAST_WEIGHT)
+        return replace(self, density=torch.where(torch.from_numpy(held_back), bridge, self.density))
 
 
 def make_target(density: DensityMap, resolution: float, mask: np.ndarray | None = None) -> Target:

@@ -106,6 +106,14 @@ def rotamer_class(positions_xyz: Tensor, residues: RotamerResidues) -> Tensor:
     return (percentile >= ALLOWED).long() + (percentile >= FAVORED).long()
 
 
+def rotamer_percentile(residue: str, chi: np.ndarray) -> np.ndarray:
+    """Percentile of chi angles (row, chi) in degrees among the side chains of a residue type of CHI_PATHS: (row,)."""
+    kind = torch.full((len(chi),), _TABLES.index("phetyr" if residue in ("PHE", "TYR") else residue.lower()))
+    angles = torch.zeros(1, len(chi), MAX_CHI)
+    angles[0, :, : chi.shape[1]] = torch.from_numpy(chi)
+    return interpolate(_percentile_tables(angles.device, angles.dtype), kind, angles)[0].numpy()
+
+
 def derive_tables(folder: Path) -> dict[str, np.ndarray]:
     """The arrays of tables/rotamers.npz, uint8, by grid name, from MolProbity's `rota8000-*.data` grids in `folder`.
 
