@@ -10,11 +10,9 @@ from cryofound.evaluation.coverage import coverage
 from cryofound.evaluation.fluctuation import agreement, fluctuations
 from cryofound.evaluation.lddt import Contacts, contacts, lddt
 from cryofound.evaluation.metrics import FEWEST_ATOMS
-from cryofound.evaluation.sample_file import Samples
+from cryofound.evaluation.sample_file import Samples, same_atoms
 from cryofound.evaluation.superposition import superposed_rmsd
-from cryofound.structure.alignment import matched_atoms
 from cryofound.structure.atomic_model import AtomicModel
-from cryofound.structure.matching import matched_residues
 from cryofound.structure.symmetry import ChainCopies
 
 # Pairs grow with the square of the samples; of a larger ensemble as many, evenly spaced, stand for all.
@@ -78,14 +76,11 @@ class EnsembleScore:
 def target_state(model: AtomicModel, state: AtomicModel, name: str, population: float = 1.0) -> TargetState:
     """A state as far as it is the ensembles' protein: residues matched by sequence, atoms by name, chains as they lie.
 
-    Raises StructureError, `name` first, if too few residues match.
+    Raises StructureError, `name` first, if the sequences are not related.
     """
-    try:
-        pairs = matched_residues(model, state)
-    except StructureError as error:
-        raise StructureError(f"{name}: {error}") from None
-    atoms = matched_atoms(model, state, pairs)
-    return TargetState(name, atoms[:, 0], state.positions_xyz[atoms[:, 1]], len(pairs), population)
+    atoms, their_atoms = same_atoms(model, state, name).T
+    residues = len(np.unique(model.residue_index[atoms]))
+    return TargetState(name, atoms, state.positions_xyz[their_atoms], residues, population)
 
 
 def score_ensemble(samples: Samples, states: Sequence[TargetState], frame: Frame) -> EnsembleScore:

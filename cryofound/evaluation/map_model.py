@@ -70,9 +70,9 @@ def volume_correlations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """cc_volume and B-factor (conformation,) of conformations (conformation, atom, 3) of a model, in the map's frame.
 
-    As `map_model_score` computes it, with one B-factor for all atoms of a conformation, fitted to the map: one for each
-    residue would hide those that lie where there is no density. `scratch` is an empty folder. Raises StructureError if
-    cctbx fails.
+    As `map_model_score` computes it, with the one B-factor for all atoms of a conformation that makes it largest: one
+    for each residue would hide those that lie where there is no density. `scratch` is an empty folder. Raises
+    StructureError if cctbx fails.
     """
     structure, job, positions = (scratch / name for name in ("model.cif", "job.json", "positions.npy"))
     arrays = _written(density, scratch)

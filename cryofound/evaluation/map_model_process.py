@@ -19,7 +19,12 @@ from libtbx.utils import null_out
 from mmtbx.maps import correlation, map_model_cc
 from mmtbx.refinement import group
 from mmtbx.refinement.real_space import adp
+from scipy.optimize import minimize_scalar
 from scitbx.array_family import flex
+
+LARGEST_B = 400.0  # square angstrom that one B-factor for all atoms may be, or more
+B_PER_SQUARE = 40.0  # of the resolution in angstrom: ten times that of a map drawn as Gaussians
+B_STEP = 1.0  # square angstrom
 
 
 def main(density: Path, model: Path, job: Path, answer: Path) -> None:
@@ -78,24 +83,33 @@ def correlations(values, hierarchy, box, resolution: float) -> dict:
 
 
 def volume_correlations(values, hierarchy, box, resolution: float, conformations: np.ndarray) -> dict[str, list[float]]:
-    """cc_volume of each conformation (conformation, atom, 3), and the one B-factor fitted for all its atoms before."""
+    """cc_volume of each conformation (conformation, atom, 3) with the one B-factor for all atoms that makes it largest.
+
+    And these B-factors. `fit_one_b_factor` would leave a hundredth to chance: it looks at the map within a radius of
+    the atoms, and cc_volume follows its B.
+    """
     atoms = hierarchy.atoms()
     found: dict[str, list[float]] = {"cc_volume": [], "b_factor": []}
+
+    def loss(b_factor: float) -> float:
+        atoms.set_b(flex.double(len(atoms), b_factor))
+        return -volume_correlation(values, hierarchy, box, resolution)
+
+    bounds = (0.0, max(LARGEST_B, B_PER_SQUARE * resolution**2))
     for positions in conformations:
         atoms.set_xyz(flex.vec3_double(np.ascontiguousarray(positions, dtype=np.float64)))
-        atoms.set_b(flex.double(len(atoms), 0.0))
-        fit_one_b_factor(values, hierarchy, box, resolution, five_cc(values, hierarchy, box, resolution).atom_radius)
-        found["cc_volume"].append(five_cc(values, hierarchy, box, resolution).cc_volume)
-        found["b_factor"].append(atoms.extract_b()[0])
+        best = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": B_STEP})
+        found["cc_volume"].append(float(-best.fun))
+        found["b_factor"].append(float(best.x))
     return found
 
 
-def five_cc(values, hierarchy, box, resolution: float):
-    """cc_volume, and the radius of an atom at the resolution."""
+def volume_correlation(values, hierarchy, box, resolution: float) -> float:
+    """cc_volume alone."""
     structure = hierarchy.extract_xray_structure(crystal_symmetry=box)
     structure.scattering_type_registry(table="electron")
-    wanted = {"compute_cc_image": True, "compute_cc_mask": False, "compute_cc_peaks": False}
-    return correlation.five_cc(values, structure, d_min=resolution, **wanted).result
+    found = correlation.five_cc(values, structure, d_min=resolution, compute_cc_mask=False, compute_cc_peaks=False)
+    return found.result.cc_volume
 
 
 def fit_one_b_factor(values, hierarchy, box, resolution: float, radius: float):

@@ -10,8 +10,8 @@ from cryofound.errors import StructureError
 from cryofound.evaluation.superposition import superposed
 from cryofound.structure.alignment import matched_atoms, sequence_of
 from cryofound.structure.atomic_model import AtomicModel
-from cryofound.structure.chains import atoms_of
-from cryofound.structure.matching import matched_residues
+from cryofound.structure.chains import atoms_of, chain_rows
+from cryofound.structure.matching import matched_residues, related
 from cryofound.structure.symmetry import ChainCopies
 
 CHUNK = 200_000  # atoms that are in memory at once
@@ -85,16 +85,30 @@ def in_one_frame(ensembles: Sequence[Samples], reference: AtomicModel) -> list[S
     return [_moved(each, rows[common], fixed, copies) for each, rows in zip(ensembles, found, strict=True)]
 
 
+def same_atoms(first: AtomicModel, second: AtomicModel, name: str) -> np.ndarray:
+    """(pair, 2) atom rows of two models of one protein or of relatives: residues by sequence, atoms by name.
+
+    Raises StructureError, `name` first, if the sequences are not related.
+    """
+    try:
+        pairs = matched_residues(first, second)
+    except StructureError as error:
+        raise StructureError(f"{name}: {error}") from None
+    one, other = sequence_of(first), sequence_of(second)
+    # Of single chains an alignment always finds something; those of complexes are told apart by `match_chains`.
+    if len(chain_rows(first)) == len(chain_rows(second)) == 1 and not related(one, other):
+        raise StructureError(
+            f"{name}: sequences of {len(one)} and {len(other)} residues are not related; give one protein"
+        )
+    return matched_atoms(first, second, pairs)
+
+
 def _matched(reference: AtomicModel, samples: Samples) -> np.ndarray:
     """(atom,) int64: the row in the samples' model of each atom of the reference, -1 where it has none."""
     if _difference(reference, samples.model) is None:
         return np.arange(reference.n_atoms)
-    try:
-        pairs = matched_residues(reference, samples.model)
-    except StructureError as error:
-        raise StructureError(f"{samples.names[0]} and the reference: {error}") from None
     rows = np.full(reference.n_atoms, -1, dtype=np.int64)
-    atoms = matched_atoms(reference, samples.model, pairs)
+    atoms = same_atoms(reference, samples.model, f"{samples.names[0]} and the reference")
     rows[atoms[:, 0]] = atoms[:, 1]
     return rows
 

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import linear_sum_assignment
 
 from cryofound.ensemble.system import State, System
-from cryofound.evaluation.coverage import wasserstein
 from cryofound.evaluation.metrics import conformers
 from cryofound.evaluation.motion import (
     FEWEST_MOVING,
@@ -130,13 +128,6 @@ def test_of_a_pool_the_closest_of_a_choice_is_expected() -> None:
     pool = np.stack([HINGED.positions_xyz] + [REFERENCE.positions_xyz] * 7)
     (found,) = recovered(made, pool, n_drawn=2)
     assert found == pytest.approx(2 / 8, abs=1e-4)  # the chance that the one good sample is among two of eight
-
-
-def test_wasserstein_is_the_best_assignment_where_weights_are_equal(rng: np.random.Generator) -> None:
-    distances = rng.random((7, 7))
-    rows, columns = linear_sum_assignment(distances**2)
-    expected = np.sqrt((distances[rows, columns] ** 2).mean())
-    assert wasserstein(distances, np.full(7, 3.0)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_wasserstein_of_the_states_themselves_is_zero_and_follows_populations(turn) -> None:

@@ -3,7 +3,8 @@ import pytest
 from biotite.structure import rmsd as biotite_rmsd
 from biotite.structure import superimpose
 
-from cryofound.evaluation.superposition import superposed_rmsd
+from cryofound.evaluation.superposition import superposed, superposed_rmsd
+from cryofound.structure.alignment import superpose
 
 
 @pytest.fixture
@@ -41,3 +42,19 @@ def test_mirror_image_is_not_reached_by_rotation(peptide):
     fitted, _ = superimpose(mirrored, helix)
     assert distance == pytest.approx(biotite_rmsd(mirrored, fitted), abs=1e-4)
     assert distance > 1.0
+
+
+def test_a_core_alone_decides_how_all_is_superposed(conformations, turn):
+    core = np.arange(conformations.shape[1]) < 30
+    ours = superposed_rmsd(conformations, conformations[:2], core)
+    laid = superposed(conformations, conformations[1], core)
+    for row, each in enumerate(conformations):
+        for column in range(2):
+            moved = superpose(each[core], conformations[column][core]).apply(each)
+            rmsd = np.sqrt(((moved - conformations[column]) ** 2).sum(1).mean())
+            assert ours[row, column] == pytest.approx(rmsd, abs=1e-5)
+        np.testing.assert_allclose(laid[row], moved, atol=1e-9)
+    np.testing.assert_allclose(superposed_rmsd(turn(conformations), turn(conformations[:2]), core), ours, atol=1e-5)
+    whole = np.ones(conformations.shape[1], dtype=bool)
+    all_atoms = superposed_rmsd(conformations, conformations)
+    np.testing.assert_allclose(superposed_rmsd(conformations, conformations, whole), all_atoms, atol=1e-5)

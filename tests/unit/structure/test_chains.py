@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cryofound.structure.atomic_model import AtomicModel
-from cryofound.structure.chains import chain_rows, chains_of, joined, residues_of
+from cryofound.structure.chains import atoms_of, chain_rows, chains_of, joined, residues_of
 from cryofound.structure.reading import read_complex
 from cryofound.structure.writing import write_ensemble
 from tests.made_proteins import made_protein
@@ -41,3 +41,16 @@ def test_some_residues_with_their_atoms() -> None:
     np.testing.assert_array_equal(part.residue_number, [6, 7, 8, 9, 6, 7, 8, 9, 10])
     assert (part.backbone_index() >= 0).all()
     assert part.n_atoms == np.isin(whole.residue_index, np.r_[5:9, 25:30]).sum()
+
+
+def test_some_atoms_with_their_residues() -> None:
+    whole = joined([chain("A", 20, 1), chain("B", 30, 2)])
+    in_part = np.isin(whole.residue_index, np.r_[5:9, 25:30])
+    rows = np.flatnonzero(in_part & ((whole.atom_name < 4) | (whole.residue_index == 7)))
+    part = atoms_of(whole, rows)
+    np.testing.assert_array_equal(part.positions_xyz, whole.positions_xyz[rows])
+    np.testing.assert_array_equal(part.atom_name, whole.atom_name[rows])
+    np.testing.assert_array_equal(part.ca_xyz(), whole.ca_xyz()[np.r_[5:9, 25:30]])
+    np.testing.assert_array_equal(
+        part.residue_number[part.residue_index], whole.residue_number[whole.residue_index[rows]]
+    )

@@ -9,7 +9,7 @@ import pytest
 from cryofound.errors import StructureError
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
 from cryofound.structure.chains import chain_rows, joined, residues_of
-from cryofound.structure.symmetry import Symmetry, find_symmetry, group_order
+from cryofound.structure.symmetry import ChainCopies, Symmetry, find_symmetry, group_order
 from tests.made_complexes import elsewhere, made_ring, named, reordered, turn_about_z
 from tests.made_proteins import made_protein
 
@@ -135,3 +135,27 @@ def test_a_complex_of_two_proteins_turns_with_both() -> None:
     assert found.rmsd < 1e-3
     with pytest.raises(StructureError, match="no copies of its chains"):
         find_symmetry(joined([ring, residues_of(other, chain_rows(other)["X"])]), "C2")
+
+
+def test_copies_of_a_ring_can_be_told_in_as_many_orders_as_it_has_turns() -> None:
+    model = made_ring(4)
+    orders = ChainCopies(model).orders()
+    np.testing.assert_array_equal(orders[0], np.arange(model.n_atoms))
+    chain = np.unique(model.chain_id, return_inverse=True)[1][model.residue_index]
+    told = {tuple(chain[order].reshape(4, -1)[:, 0].tolist()) for order in orders}
+    assert told == {(0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)}
+    for order in orders:
+        np.testing.assert_array_equal(model.atom_name[order], model.atom_name)
+
+
+def test_the_nearest_order_undoes_other_names_and_a_motion() -> None:
+    model = made_ring(3)
+    moved = elsewhere(made_ring(3, hinge_degrees=10.0), 3)
+    for names in itertools.permutations("ABC"):
+        renamed = reordered(moved, names, dict(zip(names, "ABC", strict=True)))
+        order = ChainCopies(model).nearest_order(renamed.ca_xyz().astype(float), model.ca_xyz().astype(float))
+        again = renamed.moved(renamed.positions_xyz[order]).ca_xyz()
+        # Which of the three copies is called A no distance tells, but the way round does.
+        assert any(np.allclose(again, np.roll(moved.ca_xyz(), 60 * turns, axis=0), atol=1e-3) for turns in range(3))
+    order = ChainCopies(model).nearest_order(moved.ca_xyz().astype(float), model.ca_xyz().astype(float))
+    np.testing.assert_array_equal(order, np.arange(model.n_atoms))  # all turns fit alike, so nothing is renamed
