@@ -26,7 +26,7 @@ lint: $(VENV)/.dev
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 tests/unit
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/jobs tests/pipeline
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/jobs tests/pipeline tests/browser
 
 # An install that was cut short may leave packages that pip takes for whole: the environment is then made afresh.
 define install

@@ -58,7 +58,7 @@ class StateViewer {
       frame: null,
     };
     viewer.picked = () => {};
-    viewer.view = $3Dmol.createViewer(element, { backgroundColor: "white", antialias: true });
+    viewer.view = $3Dmol.createViewer(element, { backgroundColor: "white", antialias: true, upscale: false });
     if (!viewer.view) throw new Error("no WebGL");
     viewer.draw();
     viewer.reset();
@@ -84,7 +84,7 @@ class StateViewer {
   reset() {
     const { state, together, frame } = this.shown;
     this.view.zoomTo(together ? {} : { model: frame === null ? this.model(state) : this.pathModel() });
-    if (!together) this.view.zoom(this.reach[state] / Math.max(...this.reach)); // room for the other states
+    if (!together) this.view.zoom((1.1 * this.reach[state]) / Math.max(...this.reach)); // room for the other states
     this.view.render();
   }
 
@@ -216,7 +216,7 @@ class StateViewer {
     const mesh3d = isosurface(held, this.levels[state] / held.step);
     this.faces = mesh3d.faceArr.length / 3;
     if (!this.faces) return;
-    const look = mesh ? { wireframe: true, opacity: 0.75, color: "#4a6f94" } : { opacity: 0.38, color: "#4a6f94" };
+    const look = mesh ? { wireframe: true, opacity: 0.55, color: "#7e8b98" } : { opacity: 0.38, color: "#4a6f94" };
     this.surface = this.view.addCustom({ ...mesh3d, ...look });
   }
 
