@@ -33,7 +33,8 @@ from jobs.progress import bar
 from jobs.steps import refusal_in, stopped
 
 GIB = 2**30
-HURRY = 2.0  # seconds for MLflow when the job was stopped: Ray kills it after three
+PATIENCE = TrackingConfig().patience  # seconds for an MLflow that is locked or gone
+HURRY = 2.0  # the same for a job that was stopped: Ray kills it after three
 TOLD = ("cc_mask", "q_score", "rama_outliers", "rota_outliers", "clashscore", "molprobity")
 
 
@@ -53,7 +54,7 @@ def build_all(
             outbox.close(HURRY)
         raise
     try:
-        outbox.close(TrackingConfig().patience)
+        outbox.close(PATIENCE)
     except TrackingError as error:
         left = f"{error}; all models are kept, submit the job again to log the rest"
         if not failed:
@@ -80,7 +81,7 @@ def _results(
         (each,), _ = ray.wait(list(pending), num_returns=1)
         name = pending.pop(each)
         try:
-            ray.get(each)
+            built = ray.get(each)
         except RayError as error:
             refusal = refusal_in(error)
             if refusal is None and isinstance(error, RayTaskError):
@@ -89,7 +90,7 @@ def _results(
             print(f"build {name} refused: {failed[name]}", flush=True)
             outbox.put(partial(_record_failure, home, name, str(failed[name])))
         else:
-            _show(out / name, name)
+            _show(out / name, name, built=built)
             outbox.put(partial(_record, out / name, home, name))
         print(f"build systems {bar(len(entries) - len(pending), len(entries))}", flush=True)
     return failed
@@ -103,8 +104,11 @@ def _record_failure(home: Path, name: str, error: str) -> None:
     tracking.record_failure(home, TrackingConfig().experiment, f"build-{name}", error)
 
 
-def _show(folder: Path, name: str) -> None:
-    """A line of the most telling scores for each state."""
+def _show(folder: Path, name: str, *, built: bool) -> None:
+    """A line of the most telling scores for each state, or one that says that all was there."""
+    if not built:
+        print(f"build {name} out={folder} skipped=finished", flush=True)
+        return
     scores = json.loads((folder / "scores.json").read_text())
     for state in dict.fromkeys(key.rpartition("/")[0] for key in scores):
         told = (f"{what}={scores[key]:.3g}" for what in TOLD if (key := f"{state}/{what}") in scores)
@@ -120,8 +124,10 @@ def _death(name: str, retries: int, error: RayError) -> TrainingError:
 
 
 @ray.remote(max_calls=1)  # torch's threads and memory end with the build
-def _build(entry: CatalogEntry, out: Path, config: BuildConfig, placing: Placing, home: Path) -> None:
-    build_system(entry, out, config, placing, home, lambda told: print(f"{entry.system_id}: {told}", flush=True))
+def _build(entry: CatalogEntry, out: Path, config: BuildConfig, placing: Placing, home: Path) -> bool:
+    """Whether there was something to build."""
+    report = partial(print, f"{entry.system_id}:", flush=True)
+    return build_system(entry, out, config, placing, home, report) is not None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
