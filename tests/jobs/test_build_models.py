@@ -63,10 +63,10 @@ def kill_when(path: Path, title: str, killed: list[int]) -> None:
 def test_built_without_a_server_then_told_and_skipped_and_the_same_after_a_kill(
     catalog: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRYOFOUND_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("jobs.build_models.PATIENCE", 1.0)
-    assert submit(catalog, "out") == 1
+    with monkeypatch.context() as without:
+        without.setenv("CRYOFOUND_TRACKING_URI", "http://127.0.0.1:9")
+        without.setattr("jobs.build_models.PATIENCE", 1.0)
+        assert submit(catalog, "out") == 1
     printed = capfd.readouterr()
     assert printed.err.startswith("error: wrong: ")
     assert "sequence of wrong does not match" in printed.err
@@ -79,7 +79,7 @@ def test_built_without_a_server_then_told_and_skipped_and_the_same_after_a_kill(
     assert is_finished(built)
     assert sorted(each.name for each in (catalog / "out").iterdir()) == ["bent", "bent-inputs"]
 
-    monkeypatch.delenv("CRYOFOUND_TRACKING_URI")
+    monkeypatch.delenv("CRYOFOUND_TRACKING_URI", raising=False)
     written = {path: path.stat().st_mtime_ns for path in (catalog / "out").rglob("*")}
     assert submit(catalog, "out") == 1
     assert f"build bent out={built} skipped=finished" in capfd.readouterr().out.splitlines()
