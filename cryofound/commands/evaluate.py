@@ -49,7 +49,6 @@ def add_to(nouns: Any) -> None:
 
 def evaluate_command(given: argparse.Namespace) -> None:
     """Score, print the tables and write the files, or raise a CryoFoundError."""
-    import shutil
     import tempfile
     from dataclasses import replace
 
@@ -74,20 +73,14 @@ def evaluate_command(given: argparse.Namespace) -> None:
         states = [target_state(model, each, name, populations[name]) for name, each in true]
         maps = [replace(each, population=populations[each.name]) for each in maps]
         frame = Frame.of(model, core_residues(model, given.core) if given.core else None)
-        with publishing(given.out) as folder:
-            scores = [score_ensemble(each, states, frame) for each in found]
+        scores = [score_ensemble(each, states, frame) for each in found]
+        with resumable(given.out.with_name(given.out.name + ".cache")) as cache:
             with counting(sum(map(len, found)) * len(maps)) as advance:
-                correlations = (
-                    correlations_with_maps(
-                        found, maps, model, folder / "cache", search=given.search, processes=given.processes,
-                        advance=advance,
-                    )
-                    if maps
-                    else []
-                )  # fmt: skip
+                options = {"search": given.search, "processes": given.processes, "advance": advance}
+                correlations = correlations_with_maps(found, maps, model, cache, **options)
             metrics = ensemble_metrics(scores, states, frame, maps, correlations)
-            write_ensemble_scores(folder, metrics, scores, states, frame, maps, correlations)
-            shutil.rmtree(folder / "cache", ignore_errors=True)
+            with publishing(given.out) as folder:
+                write_ensemble_scores(folder, metrics, scores, states, frame, maps, correlations)
     console = Console(width=200, highlight=False)
     for table in (state_table(metrics), map_table(metrics)):
         if table is not None:
@@ -271,6 +264,21 @@ def _share(text: str) -> float:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """A key that sorts sample_10 after sample_9."""
     return [(int(each), "") if each.isdecimal() else (0, each) for each in re.split(r"(\d+)", path.name)]
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[Path]:
+    """A folder for what is known so far: only if the block is stopped from outside is it left, for the next run."""
+    import shutil
+
+    from cryofound.errors import CryoFoundError
+
+    try:
+        yield folder
+    except CryoFoundError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

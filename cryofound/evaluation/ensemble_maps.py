@@ -52,6 +52,8 @@ def correlations_with_maps(
     `register` finds it. Up to `processes` (default: the CPUs there are) run at once; `advance` hears how many are done.
     What `cache` (a folder) has is not computed again. Raises StructureError if a sample does not lie in its map.
     """
+    if not maps:
+        return [np.zeros((len(each), 0)) for each in ensembles]
     cache.mkdir(parents=True, exist_ok=True)
     targets = [_Target.of(each, reference, search) for each in maps]
     pool = ThreadPoolExecutor(processes or len(os.sched_getaffinity(0)))

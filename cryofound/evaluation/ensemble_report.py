@@ -42,11 +42,11 @@ def ensemble_metrics(
     maps: Sequence[TargetMap],
     correlations: Sequence[np.ndarray],
 ) -> dict[str, dict[str, float]]:
-    """All numbers by ensemble and name; correlations: of each ensemble, (sample, map), none without maps."""
-    found = {each.samples.name: state_metrics(each, states, frame) for each in scores}
-    for each, cc_volume in zip(scores, correlations, strict=False):
-        found[each.samples.name] |= map_metrics(cc_volume, maps)
-    return found
+    """All numbers by ensemble and name; correlations: cc_volume of each ensemble, (sample, map)."""
+    return {
+        each.samples.name: state_metrics(each, states, frame) | (map_metrics(cc_volume, maps) if maps else {})
+        for each, cc_volume in zip(scores, correlations, strict=True)
+    }
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]], title: str, columns: Iterable[tuple]) -> Table | None:

@@ -40,7 +40,8 @@ def main(density: Path, model: Path, job: Path, answer: Path) -> None:
         edges = [float(arrays["voxel_size"]) * size for size in values.all()]
         origin = arrays["origin_xyz"]
     box = crystal.symmetry(unit_cell=(*edges, 90, 90, 90), space_group_symbol="P1")
-    hierarchy = iotbx.pdb.input(file_name=str(model)).construct_hierarchy()
+    # Sorted as cctbx likes them, atoms would not be in the order of the file, in which positions and B-factors go.
+    hierarchy = iotbx.pdb.input(file_name=str(model)).construct_hierarchy(sort_atoms=False)
     atoms = hierarchy.atoms()
     atoms.reset_i_seq()
     if "conformations" in wanted:
@@ -99,8 +100,9 @@ def volume_correlations(values, hierarchy, box, resolution: float, conformations
     for positions in conformations:
         atoms.set_xyz(flex.vec3_double(np.ascontiguousarray(positions, dtype=np.float64)))
         best = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": B_STEP})
-        found["cc_volume"].append(float(-best.fun))
-        found["b_factor"].append(float(best.x))
+        b_factor = round(float(best.x), 2)  # as a file holds it, so that any program can do it again
+        found["cc_volume"].append(-loss(b_factor))
+        found["b_factor"].append(b_factor)
     return found
 
 

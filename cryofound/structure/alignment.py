@@ -67,7 +67,7 @@ def superpose(mobile_xyz: np.ndarray, fixed_xyz: np.ndarray) -> RigidTransform:
 
 
 def best_rotation(covariance: np.ndarray) -> np.ndarray:
-    """(..., 3, 3): the rotations that bring mobile points closest to fixed ones, by covariances (..., mobile, fixed)."""
+    """(..., 3, 3): rotations that bring mobile points closest to fixed ones, by covariances (..., mobile, fixed)."""
     left, _, right = np.linalg.svd(covariance)
     # A mirror image is not a motion: the weakest axis is turned back.
     left[..., 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[..., None]
