@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from cryofound.maps.density_map import DensityMap
 
 SCORES, WARNINGS, MORPH = "scores.json", "warnings.txt", "morph.cif"
 RESIDUES, FSC, DISPLACEMENTS = "residues.csv", "fsc.csv", "displacements.csv"
+ATOM_SITE = "_atom_site."
+QUOTED = re.compile(r"""'(?:[^']|'(?=\S))*'|"(?:[^"]|"(?=\S))*"|\S+""")  # words of a CIF line, quoted or not
 
 
 @dataclass(frozen=True)
@@ -144,12 +148,20 @@ def _atom_names(model: ScoredModel) -> list[str]:
 
 
 def _morph(path: Path, model: ScoredModel) -> np.ndarray:
-    """(frame, atom, 3) float32; read by columns, as a morph may be long."""
-    table = gemmi.cif.read(str(path)).sole_block()
-    columns = [table.find_loop(f"_atom_site.{name}") for name in ("Cartn_x", "Cartn_y", "Cartn_z")]
-    positions = np.stack([np.array(list(column), dtype=np.float32) for column in columns], axis=1)
-    names = [gemmi.cif.as_string(name) for name in list(table.find_loop("_atom_site.label_atom_id"))]
+    """(frame, atom, 3) float32; read line by line: gemmi takes some gigabytes for a long morph of a large complex."""
     expected = _atom_names(model)
-    if not names or len(names) % len(expected) or names[: len(expected)] != expected:
+    column: dict[str, int] = {}
+    names: list[str] = []
+    positions = array("f")
+    with path.open() as stream:
+        for line in stream:
+            if line.startswith(ATOM_SITE):
+                column[line.strip().removeprefix(ATOM_SITE)] = len(column)
+            elif line.startswith(("ATOM ", "HETATM ")):
+                words = QUOTED.findall(line) if "'" in line or '"' in line else line.split()
+                if len(names) < len(expected):
+                    names.append(gemmi.cif.as_string(words[column["label_atom_id"]]))
+                positions.extend(float(words[column[axis]]) for axis in ("Cartn_x", "Cartn_y", "Cartn_z"))
+    if names != expected or len(positions) % (3 * len(expected)):
         raise StructureError(f"{path}: its atoms are not those of {model.path.name}; build again")
-    return positions.reshape(-1, len(expected), 3)
+    return np.array(positions, dtype=np.float32).reshape(-1, len(expected), 3)

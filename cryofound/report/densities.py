@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class PageDensity:
     level: float
     voxel_size: float
 
-    @property
+    @cached_property
     def packed(self) -> bytes:
         return gzip.compress(self.values_zyx.tobytes(), mtime=0)
 
@@ -62,7 +63,8 @@ def page_densities(
     found = made(FINEST)
     total = sum(len(each.packed) for each in found if each)
     if total > budget:
-        found = made(max(COARSEST, 0.95 * FINEST * (budget / total) ** (1 / 3)))
+        had = max(each / there.grid.voxel_size for each, there in zip(resolutions, found, strict=True) if there)
+        found = made(max(COARSEST, 0.95 * had * (budget / total) ** (1 / 3)))
     left = budget
     for row, each in enumerate(found):
         left -= len(each.packed) if each else 0

@@ -84,7 +84,7 @@ class StateViewer {
   reset() {
     const { state, together, frame } = this.shown;
     this.view.zoomTo(together ? {} : { model: frame === null ? this.model(state) : this.pathModel() });
-    if (!together) this.view.zoom((1.1 * this.reach[state]) / Math.max(...this.reach)); // room for the other states
+    if (!together) this.view.zoom(this.reach[state] / Math.max(...this.reach)); // room for the other states
     this.view.render();
   }
 
@@ -147,8 +147,12 @@ class StateViewer {
       const model = this.view.addModel();
       const { strands } = this.drawn.states[state];
       const atoms = Array.from(this.atomResidue, (_, row) => this.atom(row, this.at(this.positions[state], row), strands));
+      if (this.bonds) atoms.forEach((atom, row) => Object.assign(atom, this.bonds[row])); // the same in every state
       model.addAtoms(atoms);
-      model.assignBonds();
+      if (!this.bonds) {
+        model.assignBonds();
+        this.bonds = model.selectedAtoms({}).map(({ bonds, bondOrder }) => ({ bonds: [...bonds], bondOrder: [...bondOrder] }));
+      }
       model.setClickable({}, true, (atom) => this.picked(atom.residue));
       this.models[state] = model;
     }
