@@ -74,14 +74,15 @@ def build_command(given: argparse.Namespace) -> None:
         return
     if given.reference or given.maps:
         raise RecipeError("a REFERENCE with --map, or --system and --entries: give one of the two")
-    config, failed = build_config(given.recipe), {}
-    for entry in chosen_entries(given.entries, given.systems):
+    config, entries, failed = build_config(given.recipe), chosen_entries(given.entries, given.systems), {}
+    for entry in entries:
         folder = given.out / entry.system_id
         try:
             outcome = build_system(entry, folder, config, given.register, home)
         except CryoFoundError as error:
             failed[entry.system_id] = error
-            print(f"refused: {error}", flush=True)
+            if len(entries) > 1:  # of one alone the command itself tells
+                print(f"refused: {error}", flush=True)
             continue
         _finished(outcome, folder, home, entry.system_id)
     raise_first(failed)

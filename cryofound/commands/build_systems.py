@@ -89,6 +89,7 @@ def build_system(
 
 def inputs_folder(out: Path) -> Path:
     """Where a build keeps what had to be made of its reference and maps."""
+    out = out.resolve()
     return out.with_name(out.name + "-inputs")
 
 

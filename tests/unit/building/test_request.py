@@ -163,6 +163,19 @@ def test_the_reference_keeps_what_the_entry_names_and_the_ligands_near_it(here: 
     assert read_reference_file(request.reference, request.chains).pieces == ()
 
 
+@pytest.mark.shared
+def test_a_trimmed_prediction_still_knows_its_predictor_s_folder(here: Path, shared_data: Path) -> None:
+    folder = next((shared_data / "boltz").rglob("predictions/pdl1_binder"))
+    sources = {"here": {"kind": "local", "folder": str(folder)}}
+    file = "pdl1_binder_model_0.cif"
+    reference = {"source": "here", "file": file, "chain": "A", "residues": [10, 80], "method": "boltz-1"}
+    drawn = {"state_id": "drawn", "kind": "structure", "source": "here", "file": file, "chain": "A"}
+    request = inputs_of(write_entry(here, [drawn], sources=sources, reference=reference))
+    assert request.prediction == folder
+    assert request.reference == here / "inputs" / file
+    assert read_reference_file(request.reference, request.chains).model.n_residues == 71
+
+
 def test_inputs_are_made_once_and_again_when_a_file_has_changed(here: Path) -> None:
     states = [{"state_id": "one", "kind": "structure", "source": "here", "file": "reference.cif"}]
     path = write_entry(here, states)
