@@ -40,19 +40,19 @@ class Settings:
     in `cooling_steps`, with the last stage's map. The time step is in picoseconds, friction per picosecond.
     """
 
-    force_scale: float = 1.25
-    last_scale: float = 1.25
-    spring: float = 200.0
+    force_scale: float = 4.0
+    last_scale: float = 1.5
+    spring: float = 500.0
     reach: float = 10.0
-    give: float = 1.0
-    stages: tuple[tuple[float, float], ...] = ((6.0, 20.0), (3.0, 20.0), (0.0, 40.0))
+    give: float = 3.0
+    stages: tuple[tuple[float, float], ...] = ((10.0, 6.0), (6.0, 6.0), (3.0, 8.0), (1.5, 10.0), (0.0, 10.0))
     temperature: float = 300.0
-    cooling: float = 20.0
+    cooling: float = 10.0
     cooling_steps: int = 10
-    dielectric: float = 1.0
+    dielectric: float = 80.0
     cutoff: float = 10.0
     time_step: float = 0.004
-    friction: float = 5.0
+    friction: float = 1.0
     first_minimisation: int = 200
     last_minimisation: int = 1000
     seed: int = 0
