@@ -219,7 +219,7 @@ class BuildConfig(Section):
     residue_rate: float = Field(default=0.03, gt=0, description="learning rate of the residues' motions")
     groups_alone: float = Field(default=0.3, ge=0, lt=1, description="share of the steps before residues move too")
     sharp_after: float = Field(default=0.7, gt=0, le=1, description="share of the steps after which maps are sharp")
-    motion_weight: float = Field(default=0.3, ge=0, description="of kept distances, per squared angstrom")
+    motion_weight: float = Field(default=0.05, ge=0, description="of kept distances, per squared angstrom")
     refinement: tuple[tuple[float, int, float], ...] = Field(
         default=((200.0, 250, 0.05), (20.0, 150, 0.03), (2.0, 150, 0.03), (0.2, 100, 0.02)),
         description="of every atom: weight of the map's likelihood, steps, learning rate in angstrom",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryofound.building.fitting import Subject, fit_motion, misfit, refine
+from cryofound.building.relocation import relocated
 from cryofound.building.target import Target, held_back_blocks
 from cryofound.config import BuildConfig
 
@@ -69,11 +70,26 @@ def build_series(
     return [built[state] for state in range(len(targets))]
 
 
-def build_state(what: Subject, target: Target, config: BuildConfig, start_xyz: np.ndarray, source: int) -> Built:
-    """One state from a model to begin with; from another state's, maps are not seen as coarsely."""
+def build_state(
+    what: Subject,
+    target: Target,
+    config: BuildConfig,
+    start_xyz: np.ndarray,
+    source: int,
+    sharp: Target | None = None,
+) -> Built:
+    """One state from a model to begin with; from another state's, maps are not seen as coarsely.
+
+    What lies where the map has no such thing is looked for elsewhere, and kept there if the whole fits better.
+    Atoms are refined against `sharp`, by default the same target.
+    """
     coarsest = config.coarsest_between if source >= 0 else config.coarsest
     placed = fit_motion(start_xyz, what, target, config, max(coarsest, target.resolution))
-    near = target.within(placed, config.reach)
+    elsewhere = relocated(placed, what, target)
+    if elsewhere is not None:
+        again = fit_motion(elsewhere, what, target, config, max(NEARNESS, target.resolution))
+        placed = min(placed, again, key=lambda each: misfit(each, what, target))
+    near = (sharp or target).within(placed, config.reach)
     positions = refine(placed, what, near, config)
     return Built(positions, source, 1 - misfit(positions, what, near))
 
@@ -81,12 +97,13 @@ def build_state(what: Subject, target: Target, config: BuildConfig, start_xyz: n
 def free_fit(what: Subject, target: Target, config: BuildConfig, built: Built, start_xyz: np.ndarray) -> FreeFit:
     """How well a model fits voxels that it was not built into: the same build once more, without blocks of the map.
 
-    Blocks are cubes of one resolution, chosen by chance, for which the second build is given what lies about them; the
-    model as built and the one without them are judged by those within reach of the former. start_xyz (atom, 3) is what
-    it was built from.
+    Blocks are cubes of one resolution, chosen by chance. While bodies move, the second build sees what lies about them
+    in their place, since groups that fit nowhere would hide there; atoms are refined without them. Both models are
+    judged by the blocks within reach of the former. start_xyz (atom, 3) is what it was built from.
     """
     blocks = held_back_blocks(target.grid, BLOCK * target.resolution, config.free_share, config.seed)
-    again = build_state(what, target.bridged(blocks), config, start_xyz, built.came_from)
+    bridged, without = target.bridged(blocks), target.without(blocks)
+    again = build_state(what, bridged, config, start_xyz, built.came_from, without)
     judged = target.within(built.positions_xyz, config.reach / 2).without(~blocks)
     return FreeFit(*(1 - misfit(each.positions_xyz, what, judged) for each in (built, again)))
 
