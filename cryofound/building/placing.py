@@ -28,7 +28,7 @@ from cryofound.structure.files import open_numbered
 Placing = Literal["auto", "always", "never"]
 TURNS = 20
 # In zone NCC. References of shared/data, as far from their maps as 7 A in conformation, are ahead of their best turn by
-# 0.11 to 0.50, turned by 15 degrees by 0.07 or more; in wrong places by 0.01 at most.
+# 0.11 to 0.50, turned by 15 degrees by 0.07 or more; in wrong places by 0.012 at most.
 MARGIN = 0.05
 
 

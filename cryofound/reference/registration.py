@@ -121,7 +121,7 @@ def register(
     if not registration.stands_out and not registration.mirrored:
         raise StructureError(
             f"{registration.comparison}; check that model and map belong together, register its chains one by one, or "
-            "dock the model roughly by hand and set roughly_docked"
+            "dock the model roughly by hand"
         )
     return registration
 
