@@ -107,6 +107,7 @@ class StereochemistryConfig(Section):
     rotamer_sigma: float = Field(default=5.0, gt=0, description="degrees")
     rotamer_margin: float = Field(default=5.0, description="degrees inside the allowed region that are asked for")
     clash_sigma: float = Field(default=0.05, gt=0, description="angstrom of overlap")
+    clash_tolerance: float = Field(default=0.2, description="angstrom of overlap that costs nothing")
 
 
 LossTerm = Literal[
@@ -221,15 +222,20 @@ class BuildConfig(Section):
     sharp_after: float = Field(default=0.7, gt=0, le=1, description="share of the steps after which maps are sharp")
     motion_weight: float = Field(default=0.05, ge=0, description="of kept distances, per squared angstrom")
     refinement: tuple[tuple[float, int, float], ...] = Field(
-        default=((200.0, 250, 0.05), (20.0, 150, 0.03), (2.0, 150, 0.03), (0.2, 100, 0.02)),
+        default=((200.0, 250, 0.05), (20.0, 150, 0.03), (2.0, 150, 0.03), (0.1, 150, 0.02)),
         description="of every atom: weight of the map's likelihood, steps, learning rate in angstrom",
     )
     turns: int = Field(default=2, ge=0, description="last stages of refinement that begin with side chains turned")
     window_weight: float = Field(default=17.0, ge=0, description="of the reference's backbone windows in refinement")
     stereochemistry: StereochemistryConfig = StereochemistryConfig(
-        rotamer=20.0, ramachandran=4.0, ramachandran_region="favored", ramachandran_margin=2.0, clash=4.0
+        rotamer=20.0,
+        ramachandran=4.0,
+        ramachandran_region="favored",
+        ramachandran_margin=2.0,
+        clash=4.0,
+        clash_tolerance=0.0,
     )
-    reach: float = Field(default=12.0, gt=0, description="angstrom from the model within which voxels count")
+    reach: float = Field(default=4.0, gt=0, description="angstrom from the model within which voxels count")
     free_share: float = Field(default=0.1, ge=0, lt=0.5, description="of the map, held back from a second build")
     seed: int = Field(default=0, description="of the voxels held back")
 

@@ -12,6 +12,7 @@ from cryofound.config import BuildConfig
 
 NEARNESS = 8.0  # angstrom at which models are compared with maps to find the nearest
 REFERENCE = -1
+JUDGED = 6.0  # angstrom about atoms within which fits are judged
 BLOCK = 1.0  # edge of the blocks held back, in resolutions
 
 
@@ -104,7 +105,7 @@ def free_fit(what: Subject, target: Target, config: BuildConfig, built: Built, s
     blocks = held_back_blocks(target.grid, BLOCK * target.resolution, config.free_share, config.seed)
     bridged, without = target.bridged(blocks), target.without(blocks)
     again = build_state(what, bridged, config, start_xyz, built.came_from, without)
-    judged = target.within(built.positions_xyz, config.reach / 2).without(~blocks)
+    judged = target.within(built.positions_xyz, JUDGED).without(~blocks)
     return FreeFit(*(1 - misfit(each.positions_xyz, what, judged) for each in (built, again)))
 
 
@@ -113,5 +114,5 @@ def half_map_fit(
 ) -> FreeFit:
     """The same with half maps: built into the first, judged against the first and against the second."""
     again = build_state(what, halves[0], config, start_xyz, built.came_from)
-    parts = (each.within(again.positions_xyz, config.reach / 2) for each in halves)
+    parts = (each.within(again.positions_xyz, JUDGED) for each in halves)
     return FreeFit(*(1 - misfit(again.positions_xyz, what, part) for part in parts))

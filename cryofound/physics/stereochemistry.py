@@ -86,7 +86,8 @@ def stereochemistry_terms(
             values, rows = term()
             terms[name] = weight * residue_sums(values, rows.residue, tables.n_residues)
     if config.clash:
-        terms["clash"] = config.clash * clash_overlap(positions_xyz, tables.clashes) / config.clash_sigma**2
+        overlap = clash_overlap(positions_xyz, tables.clashes, config.clash_tolerance)
+        terms["clash"] = config.clash * overlap / config.clash_sigma**2
     return terms
 
 
