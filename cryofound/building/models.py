@@ -13,7 +13,8 @@ import numpy as np
 from cryofound.building.deposit import ReferenceFile, read_reference_file, write_models
 from cryofound.building.fitting import Subject, subject
 from cryofound.building.morph import morph
-from cryofound.building.series import REFERENCE, Built, FreeFit, build_series, free_fit, half_map_fit
+from cryofound.building.series import REFERENCE, Built, FreeFit, beginnings, build_series, free_fit, half_map_fit
+from cryofound.building.starts import read_starts
 from cryofound.building.target import Target, make_target
 from cryofound.config import BuildConfig
 from cryofound.errors import MapError, SourceError, StructureError
@@ -52,6 +53,7 @@ class BuildRequest:
     """What is asked for: reference is a structure file or a prediction's folder; chains None means all proteins.
 
     prediction: where a predictor tells of rigid domains, if the reference is a moved or trimmed copy of its file;
+    starts: files of further models to begin from.
     origin: what the manifest is to say of where the request came from.
     """
 
@@ -61,6 +63,7 @@ class BuildRequest:
     chains: tuple[str, ...] | None = None
     prediction: Path | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    starts: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,13 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
     targets = {state.state_id: _target(state, maps[state.state_id]) for state in request.states}
     for state in request.states:
         _require_cover(file, state, maps[state.state_id])
+    starts = read_starts(request.starts, file.model)
     what = subject(file.model, request.config, _domain(prediction, file.model), file.passengers())
     report(f"reference={file.path} residues={file.model.n_residues} carried={len(file.pieces)} states={len(targets)}")
     names = list(targets)
-    built = dict(zip(names, build_series(what, list(targets.values()), request.config, report=report), strict=True))
-    free = _free(request, what, targets, built, report) if request.config.free_share else {}
+    series = build_series(what, list(targets.values()), request.config, starts, report)
+    built = dict(zip(names, series, strict=True))
+    free = _free(request, what, targets, built, starts, report) if request.config.free_share else {}
     facts = {
         "kind": "models",
         "origin": dict(request.origin),
@@ -104,9 +109,7 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
         "recipe": request.config.model_dump(mode="json"),
         "revision": git_revision(Path(__file__).resolve().parents[2]),
         "free": {name: asdict(fit) for name, fit in free.items()},
-        "built_from": {
-            name: "reference" if each.came_from < 0 else names[each.came_from] for name, each in built.items()
-        },
+        "built_from": {name: _source(each.came_from, names) for name, each in built.items()},
     }
     shutil.rmtree(out.with_name(out.name + PARTIAL), ignore_errors=True)  # another build's, that was stopped
     with publishing(out, **facts) as folder:
@@ -117,6 +120,12 @@ def build_models(request: BuildRequest, out: Path, report: Callable[[str], None]
     for told in warnings:
         report(f"warning: {told}")
     return Outcome(out, built, free, scores, warnings)
+
+
+def _source(number: int, names: Sequence[str]) -> str:
+    if number >= 0:
+        return names[number]
+    return "reference" if number == REFERENCE else f"start {REFERENCE - number}"
 
 
 def _check_names(states: Sequence[StateMap]) -> None:
@@ -157,12 +166,14 @@ def _free(
     what: Subject,
     targets: Mapping[str, Target],
     built: Mapping[str, Built],
+    starts: Sequence[np.ndarray],
     report: Callable[[str], None],
 ) -> dict[str, FreeFit]:
-    names, found = list(targets), {}
+    found = {}
+    models = beginnings(what, starts) | {number: each.positions_xyz for number, each in enumerate(built.values())}
     for state in request.states:
-        name, source = state.state_id, built[state.state_id].came_from
-        start = what.reference.positions_xyz if source == REFERENCE else built[names[source]].positions_xyz
+        name = state.state_id
+        start = models[built[name].came_from]
         if state.half_maps is None:
             found[name] = free_fit(what, targets[name], request.config, built[name], start)
         else:

@@ -93,6 +93,8 @@ def side_chains(model: AtomicModel) -> tuple[SideChains, ...]:
             neighbours.setdefault(one, set()).add(other)
             neighbours.setdefault(other, set()).add(one)
         names = [ATOM_NAMES.index(atom) for atom in path.split()]
+        if not neighbours.keys() >= set(names):
+            continue
         beyond = [_beyond(neighbours, *names[number + 1 : number + 3]) for number in range(len(names) - 3)]
         columns = names[:3] + sorted(beyond[0])
         atoms = row_of[:, columns]

@@ -18,8 +18,8 @@ BLOCK = 1.0  # edge of the blocks held back, in resolutions
 
 @dataclass(frozen=True)
 class Built:
-    """One state's model: positions_xyz (atom, 3); came_from, the state it was built from or REFERENCE; correlation over
-    the voxels within reach."""
+    """One state's model: positions_xyz (atom, 3); came_from, the state it was built from, REFERENCE or a further start
+    (REFERENCE - 1 for the first, and so on down); correlation over the voxels within reach."""
 
     positions_xyz: np.ndarray
     came_from: int
@@ -51,8 +51,7 @@ def build_series(
     reference is reached by way of the states between. `starts` (atom, 3) are further models to begin from, as
     those of a pretrained network.
     """
-    models = {REFERENCE: what.reference.positions_xyz}
-    models |= {REFERENCE - 1 - number: start for number, start in enumerate(starts)}
+    models = beginnings(what, starts)
     coarse = [target.coarser(NEARNESS) for target in targets]
     distance = {
         (state, source): misfit(model, what, near)
@@ -69,6 +68,12 @@ def build_series(
             (other, state): misfit(models[state], what, near) for other, near in enumerate(coarse) if other not in built
         }
     return [built[state] for state in range(len(targets))]
+
+
+def beginnings(what: Subject, starts: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """Positions (atom, 3) that a series may begin from, by the numbers that `Built.came_from` has for them."""
+    further = {REFERENCE - 1 - number: start for number, start in enumerate(starts)}
+    return {REFERENCE: what.reference.positions_xyz} | further
 
 
 def build_state(

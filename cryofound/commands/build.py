@@ -28,6 +28,9 @@ def add_to(nouns: Any) -> None:
     )
     build.add_argument("--mask", type=Path, help="on the maps' grid: only what it holds is fitted")
     build.add_argument("--chains", nargs="+", help="protein chains to build (default: all); others are carried along")
+    build.add_argument(
+        "--starts", type=Path, nargs="+", default=[], metavar="MODELS", help="to begin from as well: samples, states"
+    )
     add_system_arguments(build)
     build.set_defaults(run=build_command)
 
@@ -108,7 +111,7 @@ def build_request(given: argparse.Namespace) -> "BuildRequest":
         for path, resolution, pair in zip(given.maps, resolutions, halves, strict=True)
     )
     chains = tuple(given.chains) if given.chains else None
-    return BuildRequest(given.reference, states, build_config(given.recipe), chains)
+    return BuildRequest(given.reference, states, build_config(given.recipe), chains, starts=tuple(given.starts))
 
 
 def build_config(recipe: Path | None) -> "BuildConfig":

@@ -13,6 +13,7 @@ from cryofound.physics.density import render_gaussian
 from cryofound.physics.hydrogens import heavy_bonds
 from cryofound.structure.atomic_model import ATOM_NAMES, ATOMIC_NUMBERS, ELEMENTS, AtomicModel
 from cryofound.structure.reading import read_model
+from tests.made_proteins import made_protein
 
 GRID = Grid.centred(64, 1.2)
 RESOLUTION = 3.5
@@ -125,3 +126,7 @@ def test_a_side_chain_does_not_turn_into_its_neighbours(calmodulin: AtomicModel)
     assert scene.overlap(there, number, residue).sum() < 0.5
     pushed = there + (calmodulin.ca_xyz()[60] - there.mean(0))
     assert scene.overlap(pushed, number, residue).sum() > 5.0
+
+
+def test_side_chains_of_which_atoms_are_missing_stay_as_they_are():
+    assert side_chains(made_protein(40)) == ()
