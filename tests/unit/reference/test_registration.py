@@ -116,7 +116,7 @@ def test_another_protein_has_no_pose_that_stands_out() -> None:
     noise = np.random.default_rng(2).standard_normal(GRID.shape_zyx).astype(np.float32)
     with pytest.raises(StructureError, match=r"no pose stands out: the best has NCC 0\.\d+, another 0\.\d+") as error:
         register(lopsided(), DensityMap(noise, GRID), resolution=RESOLUTION, roughly_docked=False, check_hand=False)
-    assert "roughly_docked" in str(error.value)
+    assert "dock the model roughly by hand" in str(error.value)
     assert "\n" not in str(error.value)
 
 
