@@ -1,4 +1,4 @@
-"""A disk that is full, told in one line: what could not be written, how much it needs and how much there is."""
+"""A disk that is full or closed, told in one line: what could not be written, how much it needs, how much there is."""
 
 import errno
 import os
@@ -32,6 +32,17 @@ def room_for(what: str, folder: Path, needed: int = 0, *, discard: bool = False)
         if discard:
             shutil.rmtree(folder, ignore_errors=True)
         raise StoreError(_no_room(what, Path(folder), needed, number)) from error
+
+
+def make_parent(out: Path) -> None:
+    """Make the folder that `out` is to lie in; raises StoreError if it cannot be written to."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        denied = None if os.access(out.parent, os.W_OK) else "Permission denied"
+    except OSError as error:
+        denied = error.strerror
+    if denied:
+        raise StoreError(f"{out.parent}: cannot be written to ({denied}); choose another folder with --out")
 
 
 def _no_room(what: str, folder: Path, needed: int, number: int) -> str:

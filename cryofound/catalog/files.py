@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cryofound.catalog.entry import CatalogEntry, LocalSource, load_entry
+from cryofound.disk import make_parent
 from cryofound.errors import CryoFoundError, RecipeError
 
 DEFAULT_CATALOG = Path("configs/catalog")
@@ -61,16 +62,10 @@ def find_entries(catalog: Path, names: Sequence[str] = ()) -> list[tuple[Path, C
 
 
 def writable(path: Path, *, force: bool = False) -> None:
-    """Raise RecipeError if an entry's file is there already (unless `force`) or its folder cannot be written to."""
+    """Raise RecipeError if an entry's file is there already (unless `force`), StoreError if it cannot be written."""
     if path.exists() and not force:
         raise RecipeError(f"{path}: is there already; give --force to replace it, or --system-id for another")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        denied = None if os.access(path.parent, os.W_OK) else "Permission denied"
-    except OSError as error:
-        denied = error.strerror
-    if denied:
-        raise RecipeError(f"{path.parent}: cannot be written to ({denied}); choose another folder with --out")
+    make_parent(path)
 
 
 def write_entry(path: Path, entry: CatalogEntry, *, force: bool = False) -> None:

@@ -62,7 +62,8 @@ def build_command(given: argparse.Namespace) -> None:
     """Build, print the scores and where they are, and tell MLflow; or raise a CryoFoundError."""
     from cryofound.building.models import build_models
     from cryofound.building.placing import laid_request
-    from cryofound.commands.build_systems import build_system, chosen_entries, inputs_folder, raise_first, writable
+    from cryofound.commands.build_systems import build_system, chosen_entries, inputs_folder, raise_first
+    from cryofound.disk import make_parent
     from cryofound.errors import CryoFoundError, RecipeError, StructureError
 
     home = (given.home or default_home()).resolve()
@@ -70,7 +71,7 @@ def build_command(given: argparse.Namespace) -> None:
         request = build_request(given)
         if given.out.exists():  # before anything is searched for
             raise StructureError(f"{given.out}: exists already; name another folder, or delete it")
-        writable(given.out)
+        make_parent(given.out)
         request = laid_request(request, given.register, inputs_folder(given.out))
         outcome = build_models(request, given.out)
         _finished(outcome, given.out, home, given.out.resolve().name)

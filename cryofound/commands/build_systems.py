@@ -4,7 +4,6 @@ import difflib
 import glob
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from cryofound.catalog.entry import CatalogEntry
 from cryofound.catalog.files import DEFAULT_CATALOG, read_entries
 from cryofound.catalog.locking import locked
 from cryofound.config import BuildConfig, TrackingConfig, digest
-from cryofound.disk import room_for
+from cryofound.disk import make_parent, room_for
 from cryofound.errors import CryoFoundError, RecipeError, StoreError
 from cryofound.manifest import is_finished, read_manifest
 
@@ -74,7 +73,7 @@ def build_system(
     """
     cache, inputs = home / CACHE, inputs_folder(out)
     try:
-        writable(out)
+        make_parent(out)
         with room_for("its files", out.parent), locked(cache / f"build-{digest(str(out.resolve()))}"):
             identity = entry_identity(entry, cache, placing)
             if is_finished(out):
@@ -91,17 +90,6 @@ def inputs_folder(out: Path) -> Path:
     """Where a build keeps what had to be made of its reference and maps."""
     out = out.resolve()
     return out.with_name(out.name + "-inputs")
-
-
-def writable(out: Path) -> None:
-    """Make the folder that `out` is to lie in; raises StoreError if it cannot be written to."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        denied = None if os.access(out.parent, os.W_OK) else "Permission denied"
-    except OSError as error:
-        denied = error.strerror
-    if denied:
-        raise StoreError(f"{out.parent}: cannot be written to ({denied}); choose another folder with --out")
 
 
 def raise_first(failed: Mapping[str, CryoFoundError]) -> None:
