@@ -1,0 +1,22 @@
+"""What a model remembers of the systems it was trained on: enough to find a newcomer's family and to compare motions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryofound.ensemble.system import Outline
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training system, in the canonical frame of its family, without its maps and without any truth.
+
+    displacements (state, atom, 3) float32, angstrom: the motion from the reference that the VAE decodes at the mean
+    latent of each training state, outline.states in their order (validation states left out). residual (width,) float32: its
+    row of the VAE's residuals. anchor: whether `family_position` of its family counts residues of this system.
+    """
+
+    outline: Outline
+    displacements: np.ndarray
+    residual: np.ndarray
+    anchor: bool
