@@ -1,4 +1,4 @@
-"""What a model remembers of the systems it was trained on: enough to find a newcomer's family and to compare motions."""
+"""What a model remembers of the systems it was trained on: a newcomer's family is found and its motion judged by them."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ class Member:
     """One training system, in the canonical frame of its family, without its maps and without any truth.
 
     displacements (state, atom, 3) float32, angstrom: the motion from the reference that the VAE decodes at the mean
-    latent of each training state, outline.states in their order (validation states left out). residual (width,) float32: its
-    row of the VAE's residuals. anchor: whether `family_position` of its family counts residues of this system.
+    latent of each training state, in the order of `outline.states`, which has only those. residual (width,) float32:
+    its row of the VAE's residuals. anchor: whether `family_position` counts the residues of this system.
     """
 
     outline: Outline
