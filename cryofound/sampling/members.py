@@ -1,4 +1,4 @@
-"""What a model remembers of the systems it was trained on: a newcomer's family is found and its motion judged by them."""
+"""What a model remembers of its training systems: by them a newcomer finds its family and its motion is judged."""
 
 from dataclasses import dataclass
 
