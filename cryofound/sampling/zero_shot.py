@@ -12,6 +12,7 @@ from cryofound.ensemble.system import System
 from cryofound.generative.solvers import guided, solve_ode
 from cryofound.models.vae import VAE
 from cryofound.models.velocity import VelocityNetwork
+from cryofound.sampling.members import Member
 from cryofound.sampling.repair import repair
 from cryofound.training.checkpoints import load_weights
 from cryofound.training.molecules import molecule_batch
@@ -21,12 +22,16 @@ from cryofound.training.stage2 import build_velocity
 
 @dataclass(frozen=True)
 class FlowModel:
-    """A trained pair of networks, their recipe, and the names of the systems that own a residual."""
+    """A trained pair of networks, their recipe, the names of the systems that own a residual, and what is kept of them.
+
+    Without members a newcomer finds no family.
+    """
 
     recipe: Recipe
     training_ids: tuple[str, ...]
     vae: VAE
     velocity: VelocityNetwork
+    members: tuple[Member, ...] = ()
 
 
 def load_flow_model(recipe: Recipe, training_ids: Sequence[str], stage1: Path, stage2: Path) -> FlowModel:
