@@ -15,6 +15,7 @@ from cryofound.errors import StoreError
 NAME = "manifest.json"
 SCHEMA_VERSION = 1
 PARTIAL = ".partial"
+WAY_OUT = "delete the folder and run again"
 
 
 def file_sha256(path: Path) -> str:
@@ -46,35 +47,37 @@ def write_manifest(folder: Path, *, files: Mapping[str, Mapping[str, Any]] | Non
     os.replace(written, folder / NAME)
 
 
-def read_manifest(folder: Path, *, check: bool | Literal["sizes"] = True) -> dict[str, Any]:
+def read_manifest(folder: Path, *, check: bool | Literal["sizes"] = True, way_out: str = WAY_OUT) -> dict[str, Any]:
     """The manifest of a folder; with `check`, every listed file is compared with its size and checksum, or size alone.
 
-    Raises StoreError naming the file that is missing, cut short or changed.
+    Raises StoreError naming the file that is missing, cut short or changed, and `way_out`.
     """
     path = Path(folder) / NAME
     try:
         manifest = json.loads(path.read_text())
+        version, files = manifest.get("schema_version"), manifest.get("files")
     except FileNotFoundError:
         raise StoreError(f"{folder}: has no {NAME}, so it was never finished; delete it and run again") from None
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{path}: damaged ({error}); delete the folder and run again") from None
-    version = manifest.get("schema_version")
+    except (ValueError, AttributeError) as error:  # no JSON, no text, no object
+        raise StoreError(f"{path}: damaged ({error}); {way_out}") from None
     if version != SCHEMA_VERSION:
-        raise StoreError(f"{path}: schema {version}, not {SCHEMA_VERSION}; delete the folder and run again")
-    for name, listed in manifest["files"].items() if check else ():
-        check_file(Path(folder) / name, listed, sizes_only=check == "sizes")
+        raise StoreError(f"{path}: schema {version}, not {SCHEMA_VERSION}; {way_out}")
+    if not isinstance(files, dict):
+        raise StoreError(f"{path}: damaged (it lists no files); {way_out}")
+    for name, listed in files.items() if check else ():
+        check_file(Path(folder) / name, listed, sizes_only=check == "sizes", way_out=way_out)
     return manifest
 
 
-def check_file(path: Path, listed: Mapping[str, Any], *, sizes_only: bool = False) -> None:
+def check_file(path: Path, listed: Mapping[str, Any], *, sizes_only: bool = False, way_out: str = WAY_OUT) -> None:
     """Raise StoreError if a file is not what its manifest says of it (`listed_file`)."""
     if not path.is_file():
-        raise StoreError(f"{path}: missing, though its manifest lists it; delete the folder and run again")
+        raise StoreError(f"{path}: missing, though its manifest lists it; {way_out}")
     size = path.stat().st_size
-    if size != listed["bytes"]:
-        raise StoreError(f"{path}: {size} bytes, its manifest says {listed['bytes']}; delete the folder and run again")
-    if not sizes_only and file_sha256(path) != listed["sha256"]:
-        raise StoreError(f"{path}: checksum differs from its manifest; delete the folder and run again")
+    if size != listed.get("bytes"):
+        raise StoreError(f"{path}: {size} bytes, its manifest says {listed.get('bytes')}; {way_out}")
+    if not sizes_only and file_sha256(path) != listed.get("sha256"):
+        raise StoreError(f"{path}: checksum differs from its manifest; {way_out}")
 
 
 def is_finished(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -154,7 +155,11 @@ def save_export(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]
 def load_export(folder: Path) -> dict[str, Tensor]:
     """The weights of a finished stage, on the CPU; raises StoreError if the folder is unfinished or damaged."""
     read_manifest(folder)
-    return load_file(str(Path(folder) / WEIGHTS))
+    path = Path(folder) / WEIGHTS
+    try:
+        return load_file(str(path))
+    except SafetensorError as error:  # such as a pickle by that name, which nothing here would read
+        raise StoreError(f"{path}: no safetensors ({error}); delete the folder and run again") from None
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

@@ -49,6 +49,8 @@ def test_failed_publishing_leaves_no_finished_folder_and_goes_on_from_its_parts(
         (lambda folder: (folder / "a.txt").unlink(), "a.txt: missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "never finished"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff{}"), "damaged"),
+        (lambda folder: (folder / "manifest.json").write_text('{"schema_version": 1}'), "lists no files"),
     ],
 )
 def test_every_damage_is_named_with_its_remedy(tmp_path: Path, damage, told: str) -> None:

@@ -118,6 +118,10 @@ def test_export_reads_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match=r"model.safetensors: \d+ bytes, its manifest says \d+"):
         checkpoints.load_export(tmp_path)
+    torch.save(weights, path)  # a pickle
+    write_manifest(tmp_path)
+    with pytest.raises(StoreError, match=r"model.safetensors: no safetensors"):
+        checkpoints.load_export(tmp_path)
 
 
 def test_weights_go_into_their_own_network_and_no_other(tmp_path: Path) -> None:
