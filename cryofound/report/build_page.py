@@ -17,7 +17,7 @@ from cryofound.report.viewer_data import viewer_data
 
 NAME = "report.html"
 DENSITY_BUDGET = 3_000_000  # bytes, compressed
-SCRIPTS = ("unpack.js", "isosurface.js", "viewer.js", "build.js")
+SCRIPTS = ("unpack.js", "isosurface.js", "viewer.js", "controls.js", "build.js")
 
 
 def write_build_report(folder: Path, maps: Mapping[str, DensityMap], facts: Mapping[str, Any] | None = None) -> Path:
@@ -27,14 +27,15 @@ def write_build_report(folder: Path, maps: Mapping[str, DensityMap], facts: Mapp
     The file depends on nothing else, so that it comes out the same each time. Raises as `read_build_report` does.
     """
     report = read_build_report(folder, maps, facts)
+    model, states_xyz = report.states[0].model, [state.model.positions_xyz for state in report.states]
     densities = page_densities(
         [state.density for state in report.states],
-        [state.model.positions_xyz for state in report.states],
+        states_xyz,
         [state.resolution for state in report.states],
-        sum(each.atom.element.weight for each in report.states[0].model.structure[0].all()),
+        sum(each.atom.element.weight for each in model.structure[0].all()),
         DENSITY_BUDGET,
     )
-    viewer = viewer_data([state.model for state in report.states], densities, report.morph_xyz)
+    viewer = viewer_data(model, states_xyz, densities, report.morph_xyz)
     data = {
         "drawn": viewer.drawn,
         "figures": {"profiles": profiles_figure(report), "fsc": fsc_figure(report)},

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_hex
 from plotly.subplots import make_subplots
 
-from cryofound.report.build_report import BuildReport, StateReport
+from cryofound.evaluation.scored_model import Residue
+from cryofound.report.build_report import BuildReport
 
 PALETTE = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
 INK, GRID = "#33404d", "#e6eaee"
@@ -51,8 +52,8 @@ def profiles_figure(report: BuildReport) -> dict[str, Any]:
                 col=1,
             )
         figure.update_yaxes(title_text=title, row=row)
-    _along_the_chains(figure, report.states[0])
-    return _finished(figure, 640)
+    along_the_chains(figure, report.states[0].model.residues, len(PROFILES))
+    return finished(figure, 640)
 
 
 def fsc_figure(report: BuildReport) -> dict[str, Any]:
@@ -81,19 +82,18 @@ def fsc_figure(report: BuildReport) -> dict[str, Any]:
     figure.add_hline(0.5, line={"dash": "dot", "width": 1, "color": INK}, annotation_text="0.5")
     figure.update_xaxes(title_text="spatial frequency, 1/Å", rangemode="tozero")
     figure.update_yaxes(title_text="map-model FSC", range=[-0.1, 1.04])
-    return _finished(figure, 380)
+    return finished(figure, 380)
 
 
-def _along_the_chains(figure: go.Figure, state: StateReport) -> None:
-    """Residue numbers under the axis; a line and the name where a chain begins."""
-    residues = state.model.residues
+def along_the_chains(figure: go.Figure, residues: Sequence[Residue], rows: int) -> None:
+    """Residue numbers under the last row's axis; a line and the name where a chain begins."""
     starts = [row for row, each in enumerate(residues) if row == 0 or each.chain != residues[row - 1].chain]
     spacing = next(each for each in (*SPACINGS, len(residues)) if each * TICKS >= len(residues))
     ticks = [row for row, each in enumerate(residues) if each.number % spacing == 0]
     figure.update_xaxes(
         tickvals=ticks, ticktext=[str(residues[row].number) for row in ticks], range=[-1, len(residues)]
     )
-    figure.update_xaxes(title_text="residue", row=len(PROFILES))
+    figure.update_xaxes(title_text="residue", row=rows)
     if 1 < len(starts) <= NAMED_CHAINS:
         for row in starts:
             figure.add_vline(row - 0.5, line={"width": 1, "color": "#c3ccd5"})
@@ -103,7 +103,8 @@ def _along_the_chains(figure: go.Figure, state: StateReport) -> None:
             )  # fmt: skip
 
 
-def _finished(figure: go.Figure, height: int) -> dict[str, Any]:
+def finished(figure: go.Figure, height: int) -> dict[str, Any]:
+    """A figure in the look of all of a page's, as plotly's JSON; height in pixels."""
     figure.update_layout(
         template="none",
         height=height,

@@ -29,29 +29,31 @@ class ViewerData:
 
 
 def viewer_data(
-    models: Sequence[ScoredModel],
+    first: ScoredModel,
+    states_xyz: Sequence[np.ndarray],
     densities: Sequence[PageDensity | None],
     path_xyz: np.ndarray | None,
     states_budget: int = STATES_BUDGET,
     path_budget: int = PATH_BUDGET,
+    beside_xyz: np.ndarray | None = None,
 ) -> ViewerData:
-    """Models of the same atoms in the order of a slider with their densities, and a path through them.
+    """States (atom, 3) of the first one's atoms in the order of a slider with their densities, and a path through them.
 
-    path_xyz (frame, atom, 3) runs from the first to the last model at an even pace. Budgets are in bytes before
-    compression.
+    path_xyz (frame, atom, 3) runs from the first to the last state at an even pace; beside_xyz (atom, 3) is one more
+    conformation that can be shown beside them. Budgets are in bytes before compression.
     """
-    first = models[0]
     names = [each.atom.name for each in first.structure[0].all()]
     kinds = _kinds(first, names)
     kind_of_atom = np.array(kinds)[first.residue_index]
     left_out = []
     rows = np.arange(len(names))
-    if 6 * len(rows) * len(models) > states_budget:
+    if 6 * len(rows) * len(states_xyz) > states_budget:
         rows = _kept(rows, names, kind_of_atom, BACKBONE)
         left_out.append("side chains: the models are too many and too large for one page, so only backbones are drawn")
-    centre = np.mean([each.positions_xyz.mean(0) for each in models], axis=0)
-    reach = max(float(np.abs(each.positions_xyz - centre).max()) for each in models)
-    reach = max(reach, 0.0 if path_xyz is None else float(np.abs(path_xyz - centre).max()))
+    centre = np.mean([each.mean(0) for each in states_xyz], axis=0)
+    reach = max(float(np.abs(each - centre).max()) for each in states_xyz)
+    others = [each for each in (path_xyz, beside_xyz) if each is not None]
+    reach = max(reach, *(float(np.abs(each - centre).max()) for each in others)) if others else reach
     step = max(FINEST_STEP, reach / 32000)
     table = sorted(set(names))
     elements = [each.atom.element.name for each in first.structure[0].all()]
@@ -73,25 +75,32 @@ def viewer_data(
         "atom_residue": packed(first.residue_index[rows].astype("<i4")),
         "states": [
             {
-                "positions": packed(_quantised(each.positions_xyz[rows], centre, step)),
-                "strands": _secondary_structure(each, names, kinds),
+                "positions": packed(_quantised(each[rows], centre, step)),
+                "strands": _secondary_structure(first, each, names, kinds),
                 "density": None if density is None else _drawn_density(density),
             }
-            for each, density in zip(models, densities, strict=True)
+            for each, density in zip(states_xyz, densities, strict=True)
         ],
         "path": None,
+        "beside": None,
     }
+    ribbon = _kept(rows, names, kind_of_atom, RIBBON)
+    if others:
+        drawn["ribbon"] = packed(np.searchsorted(rows, ribbon).astype("<i4"))
+    if beside_xyz is not None:
+        drawn["beside"] = {
+            "positions": packed(_quantised(beside_xyz[ribbon], centre, step)),
+            "strands": _secondary_structure(first, beside_xyz, names, kinds),
+        }
     if path_xyz is not None:
-        ribbon = _kept(rows, names, kind_of_atom, RIBBON)
         n_frames = len(path_xyz)
         count = min(n_frames, max(2, path_budget // (6 * len(ribbon))))
         frames = np.unique(np.linspace(0, n_frames - 1, count).round().astype(int))
         if len(frames) < n_frames:
             left_out.append(f"frames of the morph: {len(frames)} of {n_frames} are drawn")
         drawn["path"] = {
-            "rows": packed(np.searchsorted(rows, ribbon).astype("<i4")),
             "positions": packed(_quantised(path_xyz[frames][:, ribbon], centre, step)),
-            "place": [round(float(frame) * (len(models) - 1) / max(n_frames - 1, 1), 4) for frame in frames],
+            "place": [round(float(frame) * (len(states_xyz) - 1) / max(n_frames - 1, 1), 4) for frame in frames],
         }
     return ViewerData(drawn, tuple(left_out))
 
@@ -122,7 +131,9 @@ def _kept(rows: np.ndarray, names: Sequence[str], kind: np.ndarray, protein: tup
     return rows[[kind[row] != "p" or names[row] in protein for row in rows]]
 
 
-def _secondary_structure(model: ScoredModel, names: Sequence[str], kinds: Sequence[str]) -> str:
+def _secondary_structure(
+    model: ScoredModel, positions_xyz: np.ndarray, names: Sequence[str], kinds: Sequence[str]
+) -> str:
     """h, s or c for each residue, from its CA (P-SEA: Labesse and others, Bioinformatics 1997, by biotite)."""
     ca = np.full(len(model.residues), -1)
     for row, (name, residue) in enumerate(zip(names, model.residue_index.tolist(), strict=True)):
@@ -135,7 +146,7 @@ def _secondary_structure(model: ScoredModel, names: Sequence[str], kinds: Sequen
         if len(here) < 5:
             continue
         trace = struc.AtomArray(len(here))
-        trace.coord = model.positions_xyz[ca[here]].astype(np.float32)
+        trace.coord = positions_xyz[ca[here]].astype(np.float32)
         trace.set_annotation("res_id", np.arange(1, len(here) + 1))
         for annotation, value in (("chain_id", "A"), ("res_name", "ALA"), ("atom_name", "CA")):
             trace.set_annotation(annotation, np.full(len(here), value))

@@ -8,7 +8,10 @@ const SCALES = {
   correlation: ["#b2182b", "#ef8a62", "#f3e3d8", "#67a9cf", "#1f5d9c"],
   b_factor: ["#2c5aa0", "#9ecae1", "#f4efe6", "#f4a259", "#b3201f"],
   displacement: ["#d5dbe1", "#c3a5d6", "#9a4fb5", "#5b1277"],
+  uncertainty: ["#1f5d9c", "#7fb3d5", "#f3e3c3", "#ef8a62", "#b2182b"],
+  rmsf: ["#d5dbe1", "#8fc3b0", "#2f8f6b", "#0b4a34"],
 };
+const FROM_ZERO = ["displacement", "uncertainty", "rmsf"];
 const NEIGHBOURS = 6; // angstrom about a chosen residue within which atoms are drawn
 const FRAME_SECONDS = 0.09;
 
@@ -25,15 +28,16 @@ function mixed(stops, part) {
 
 // Between which values a quantity's colours run: almost all of those of all states.
 function colourRange(states, quantity) {
-  const known = states.flatMap((state) => state[quantity]).filter((value) => value !== null).sort((a, b) => a - b);
+  const values = states.flatMap((state) => state[quantity] || []);
+  const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   if (!known.length) return [0, 1];
-  const low = quantity === "displacement" ? 0 : known[Math.floor(0.02 * (known.length - 1))];
+  const low = FROM_ZERO.includes(quantity) ? 0 : known[Math.floor(0.02 * (known.length - 1))];
   const high = known[Math.ceil(0.98 * (known.length - 1))];
   return [low, Math.max(high, low + 1e-3)];
 }
 
 class StateViewer {
-  // states: [{colour, correlation, b_factor, displacement}], values of residues; drawn: what `viewer_data` packs
+  // states: [{colour, and of the quantities in SCALES some, values of residues}]; drawn: what `viewer_data` packs
   static async create(element, drawn, states) {
     const viewer = new StateViewer();
     viewer.drawn = drawn;
@@ -46,16 +50,15 @@ class StateViewer {
     viewer.reach = viewer.positions.map((positions) => positions.reduce((most, each) => Math.max(most, Math.abs(each)), 1));
     viewer.densities = await Promise.all(drawn.states.map((state) => viewer.unpackDensity(state.density)));
     viewer.ranges = Object.fromEntries(Object.keys(SCALES).map((quantity) => [quantity, colourRange(states, quantity)]));
-    if (drawn.path) {
-      viewer.pathRows = await unpack(drawn.path.rows, Int32Array);
-      viewer.pathPositions = await unpack(drawn.path.positions, Int16Array);
-    }
+    if (drawn.ribbon) viewer.ribbonRows = await unpack(drawn.ribbon, Int32Array);
+    if (drawn.path) viewer.pathPositions = await unpack(drawn.path.positions, Int16Array);
+    if (drawn.beside) viewer.besidePositions = await unpack(drawn.beside.positions, Int16Array);
     viewer.models = drawn.states.map(() => null);
     viewer.styled = new Map();
     viewer.levels = viewer.densities.map((density) => (density ? density.level : 0));
     viewer.shown = {
       state: 0, together: false, colouring: "chain", sideChains: false, density: true, mesh: false, residue: null,
-      frame: null,
+      frame: null, beside: false,
     };
     viewer.picked = () => {};
     viewer.view = $3Dmol.createViewer(element, { backgroundColor: "white", antialias: true, upscale: false });
@@ -107,6 +110,7 @@ class StateViewer {
     });
     if (frame !== null) this.drawFrame();
     else if (this.path) this.path.hide();
+    this.drawBeside();
     this.drawDensity();
     this.view.render();
   }
@@ -224,21 +228,35 @@ class StateViewer {
     this.surface = this.view.addCustom({ ...mesh3d, ...look });
   }
 
+  // A model of what a ribbon is drawn from.
+  ribbon(positions, strands) {
+    const model = this.view.addModel();
+    model.addAtoms(Array.from(this.ribbonRows, (row, each) => this.atom(row, this.at(positions, each), strands)));
+    model.assignBonds();
+    return model;
+  }
+
   pathModel() {
     if (!this.path) {
-      const { strands } = this.drawn.states[0];
-      this.path = this.view.addModel();
-      this.path.addAtoms(Array.from(this.pathRows, (row, each) => this.atom(row, this.at(this.pathPositions, each), strands)));
-      this.path.assignBonds();
+      this.path = this.ribbon(this.pathPositions, this.drawn.states[0].strands);
       this.pathAtoms = this.path.selectedAtoms({});
     }
     return this.path;
   }
 
+  // One more conformation that is no state, in grey.
+  drawBeside() {
+    if (this.shown.beside && !this.besideModel) {
+      this.besideModel = this.ribbon(this.besidePositions, this.drawn.beside.strands);
+      this.besideModel.setStyle({}, { cartoon: { color: UNKNOWN, arrows: true, opacity: 0.75 } });
+    }
+    if (this.besideModel) this.shown.beside ? this.besideModel.show() : this.besideModel.hide();
+  }
+
   // Atoms are moved in place and styled anew, so that 3Dmol draws the ribbon again.
   drawFrame() {
     const { state, frame, together } = this.shown;
-    const model = this.pathModel(), count = this.pathRows.length;
+    const model = this.pathModel(), count = this.ribbonRows.length;
     this.pathAtoms.forEach((atom, each) => Object.assign(atom, this.at(this.pathPositions, frame * count + each)));
     const colour = together ? () => UNKNOWN : this.colours(state);
     model.setStyle({}, { cartoon: { colorfunc: (atom) => colour(atom.residue), arrows: true } });

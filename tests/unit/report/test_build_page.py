@@ -3,9 +3,7 @@
 import base64
 import gzip
 import hashlib
-import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -13,34 +11,10 @@ import pytest
 from cryofound.errors import StructureError
 from cryofound.manifest import write_manifest
 from cryofound.report.build_page import write_build_report
+from tests.html_page import Page
 from tests.made_builds import FRAMES, made_build
 
 HOSTILE = "</script><script>injected()</script><img/src=x/onerror=injected()>"
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text of every script by its id, and all that is shown."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.shown = ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        tag, attributes = self.tags[-1] if self.tags else ("", {})
-        if tag == "script" and data.strip():
-            self.scripts.append((attributes, data))
-        elif tag not in ("script", "style"):
-            self.shown += data
-
-    @property
-    def data(self) -> dict:
-        return json.loads(next(text for attributes, text in self.scripts if attributes.get("id") == "report-data"))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +77,7 @@ def test_it_needs_nothing_from_elsewhere_and_may_run_its_own_scripts_only(built)
     libraries = [text for attributes, text in page.scripts if str(attributes.get("id")).startswith("library-")]
     run = [text.encode() for attributes, text in page.scripts if not attributes]
     run += [gzip.decompress(base64.b64decode(text)) for text in libraries]
-    assert len(run) == 6
+    assert len(run) == 7
     allowed = re.search(r"script-src ([^;]*);", policy)
     assert allowed is not None
     sums = {f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in run}
@@ -116,7 +90,7 @@ def test_names_from_files_are_text_wherever_they_stand(tmp_path: Path):
     facts["reference"]["path"] = f"/data/{HOSTILE}"
     facts["recipe"] = {"note": HOSTILE}
     page = Page(write_build_report(tmp_path / "out", maps, facts))
-    assert len([tag for tag, _ in page.tags if tag == "script"]) == 7
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 8
     assert not [tag for tag, _ in page.tags if tag in ("img", "b")]
     assert f"{HOSTILE}: odd" in page.shown
     assert [state["id"] for state in page.data["states"]] == list(names)

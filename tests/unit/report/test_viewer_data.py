@@ -48,7 +48,7 @@ def unpacked(text: str, kind: str) -> np.ndarray:
 
 def test_positions_come_back_to_half_a_step():
     models = [helix(12), helix(12, 5.0)]
-    drawn = viewer_data(models, [None, None], None).drawn
+    drawn = viewer_data(models[0], [each.positions_xyz for each in models], [None, None], None).drawn
     for model, state in zip(models, drawn["states"], strict=True):
         back = np.array(drawn["centre"]) + drawn["step"] * unpacked(state["positions"], "<i2").reshape(-1, 3)
         assert np.abs(back - model.positions_xyz).max() < 0.0056  # half of 0.01, and the centre's rounding
@@ -58,14 +58,15 @@ def test_positions_come_back_to_half_a_step():
 
 def test_a_very_large_complex_is_kept_more_coarsely_rather_than_wrapped_around():
     models = [helix(12), helix(12, 2000.0)]
-    drawn = viewer_data(models, [None, None], None).drawn
+    drawn = viewer_data(models[0], [each.positions_xyz for each in models], [None, None], None).drawn
     back = np.array(drawn["centre"]) + drawn["step"] * unpacked(drawn["states"][1]["positions"], "<i2").reshape(-1, 3)
     assert np.abs(back - models[1].positions_xyz).max() < drawn["step"]
     assert drawn["step"] < 0.05
 
 
 def test_a_helix_is_drawn_as_one_and_a_water_by_its_atom():
-    drawn = viewer_data([helix(16)], [None], None).drawn
+    model = helix(16)
+    drawn = viewer_data(model, [model.positions_xyz], [None], None).drawn
     assert drawn["states"][0]["strands"].count("h") >= 12
     assert drawn["residues"]["kind"] == "p" * 16 + "l"
     assert drawn["residues"]["label"][-1] == "A/26 HOH"
@@ -74,8 +75,8 @@ def test_a_helix_is_drawn_as_one_and_a_water_by_its_atom():
 def test_a_path_is_drawn_from_its_ribbon_atoms_and_everything_that_is_no_protein():
     model = helix(8)
     path = np.stack([model.positions_xyz + [step, 0.0, 0.0] for step in range(7)])
-    drawn = viewer_data([model, helix(8, 6.0)], [None, None], path).drawn
-    rows = unpacked(drawn["path"]["rows"], "<i4")
+    drawn = viewer_data(model, [model.positions_xyz, helix(8, 6.0).positions_xyz], [None, None], path).drawn
+    rows = unpacked(drawn["ribbon"], "<i4")
     names = [each.atom.name for each in model.structure[0].all()]
     assert [names[row] for row in rows] == ["CA", "O"] * 8 + ["O"]
     frames = drawn["step"] * unpacked(drawn["path"]["positions"], "<i2").reshape(7, -1, 3) + drawn["centre"]
@@ -86,13 +87,20 @@ def test_a_path_is_drawn_from_its_ribbon_atoms_and_everything_that_is_no_protein
 def test_budgets_leave_out_side_chains_and_frames_and_say_so():
     models = [helix(8), helix(8, 6.0)]
     path = np.stack([models[0].positions_xyz] * 31)
-    found = viewer_data(models, [None, None], path, states_budget=6 * 2 * 35, path_budget=6 * 17 * 10)
+    found = viewer_data(
+        models[0],
+        [each.positions_xyz for each in models],
+        [None, None],
+        path,
+        states_budget=6 * 2 * 35,
+        path_budget=6 * 17 * 10,
+    )
     rows = unpacked(found.drawn["atom_name"], "<u2")
     assert [found.drawn["names"][row] for row in rows] == ["N", "CA", "C", "O"] * 8 + ["O"]
     place = found.drawn["path"]["place"]
     assert len(place) == 10
     assert (place[0], place[-1]) == (0.0, 1.0)
-    kept = unpacked(found.drawn["path"]["rows"], "<i4")  # rows of what is drawn
+    kept = unpacked(found.drawn["ribbon"], "<i4")  # rows of what is drawn
     assert [found.drawn["names"][rows[row]] for row in kept] == ["CA", "O"] * 8 + ["O"]
     assert found.left_out[0].startswith("side chains")
     assert found.left_out[1] == "frames of the morph: 10 of 31 are drawn"
