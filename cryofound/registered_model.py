@@ -1,4 +1,4 @@
-"""What MLflow loads from the registry: this text, and the two exports beside it. Nothing is pickled."""
+"""What MLflow loads from the registry: this text, and the model folder beside it. Nothing is pickled."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
-from cryofound.config import Recipe, validated
 from cryofound.ensemble.store import read_system, system_folder
-from cryofound.sampling.zero_shot import FlowModel, load_flow_model, sample_system
-from cryofound.training.checkpoints import load_export_config
+from cryofound.manifest import NAME
+from cryofound.sampling.model_folder import read_model_folder
+from cryofound.sampling.zero_shot import FlowModel, sample_system
 
 
 class Request(BaseModel):
@@ -27,11 +27,8 @@ class ZeroShotModel(PythonModel):
     model: FlowModel
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Build the networks from the exports of stage 1 and stage 2."""
-        stage1, stage2 = Path(context.artifacts["stage1"]), Path(context.artifacts["stage2"])
-        config = load_export_config(stage2)
-        recipe = validated(config["recipe"], Recipe, f"{stage2}: its recipe")
-        self.model = load_flow_model(recipe, config["training_ids"], stage1, stage2)
+        """Read the model folder, whose files are the artifacts."""
+        self.model = read_model_folder(Path(context.artifacts[NAME]).parent)
 
     # MLflow's own method has no types and returns nothing; it reads ours to check requests before they come here
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -24,10 +24,11 @@ from cryofound import registry, tracking
 from cryofound.config import Recipe, TrackingConfig, digest, load_recipe
 from cryofound.ensemble.store import open_store
 from cryofound.errors import CryoFoundError, TrackingError
-from cryofound.evaluation.scores import ensemble_table, read_scores, state_table
+from cryofound.evaluation.scores import ensemble_table, read_scores, state_table, system_metrics
 from cryofound.home import default_home
 from cryofound.manifest import is_finished
 from cryofound.revision import environment, git_revision
+from cryofound.sampling.model_folder import KIND, SCHEMA, write_model_folder
 from cryofound.training.finetuning import check_alike, find_pretrained
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
@@ -68,8 +69,8 @@ def pretrain(recipe: Recipe, home: Path, record: Record) -> Path:
         print(f"step=register skipped=scope: one model per {recipe.scope}, in {stage1} and {stage2}", flush=True)
         return scores
     record.settle()
-    registered = [stage2.name, recipe.tracking.registered_model, record.run.run_id]
-    step(home, "register", registered, partial(register, recipe.tracking, record.run, stage1, stage2))
+    registered = [SCHEMA, scores.name, recipe.tracking.registered_model, record.run.run_id]
+    step(home, "register", registered, partial(register, recipe, record.run, store, stage1, stage2, scores))
     return scores
 
 
@@ -123,10 +124,25 @@ def train(
     return folder
 
 
-def register(names: TrackingConfig, run: tracking.Run, stage1: Path, stage2: Path, folder: Path) -> None:
-    """Put both exports into the registry as one model; `version.json` says which version it became."""
-    version = registry.register_model(run, names.registered_model, {"stage1": stage1, "stage2": stage2})
-    (folder / "version.json").write_text(json.dumps({"name": names.registered_model, "version": version}) + "\n")
+def register(
+    recipe: Recipe, run: tracking.Run, store: Path, stage1: Path, stage2: Path, scores: Path, folder: Path
+) -> None:
+    """Make the model folder and put it into the registry; `version.json` says which version it became."""
+    made, name = folder / KIND, recipe.tracking.registered_model
+    if not is_finished(made):
+        write_model_folder(made, recipe, store, stage1, stage2, scores=held_out_scores(scores / ensembles.SCORES))
+    version = registry.register_model(run, name, made)
+    (folder / "version.json").write_text(json.dumps({"name": name, "version": version}) + "\n")
+
+
+def held_out_scores(path: Path) -> dict[str, dict[str, float]]:
+    """What an evaluation found of every system that training had not seen: name to number."""
+    states, scored = read_scores(path)
+    held_out = [ensemble for ensemble in scored if ensemble.split == "held_out"]
+    return {
+        name: {key.removeprefix("scores/"): value for key, value in row.items()}
+        for name, row in system_metrics(states, held_out).items()
+    }
 
 
 def report(home: Path, scores: Path) -> None:

@@ -15,6 +15,7 @@ from cryofound import tracking
 from cryofound.config import Recipe, load_recipe
 from cryofound.ensemble.store import open_store
 from cryofound.errors import RecipeError
+from cryofound.evaluation.scores import write_scores
 from cryofound.manifest import publishing
 from cryofound.registry import fetch_model
 from cryofound.sampling.zero_shot import load_flow_model, sample_system
@@ -24,6 +25,7 @@ from cryofound.training.scope import groups
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import own_stream
+from jobs.ensembles import SCORES
 from jobs.pretrain import fetch_start, register
 from jobs.training import export_config, make_stage1, make_stage2, train_here
 
@@ -71,7 +73,9 @@ def test_a_recipe_starts_from_a_registered_model(tiny_recipe: Callable[..., Path
     first = load_recipe(tiny_recipe(recipe=SHORT))
     stage1, stage2 = pretrained(first, home)
     run = tracking.open_run(home, "cryofound", first.name, "0", {})
-    register(first.tracking, run, stage1, stage2, home)
+    store = ingest(make_plan(first, home), own_stream)
+    write_scores(tmp_path / "scores" / SCORES, [], [])
+    register(first, run, store, stage1, stage2, tmp_path / "scores", home)
     client = MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
     client.set_registered_model_alias("cryofound", "production", "1")
 
@@ -98,7 +102,7 @@ def test_a_recipe_starts_from_a_registered_model(tiny_recipe: Callable[..., Path
 
     # refused before anything is made of the data
     for name in ("cryofound@staging", "unheard-of@production", "cryofound/7"):
-        with pytest.raises(RecipeError, match=f"models:/{name}: .* not found .*; `cryofound models list` shows"):
+        with pytest.raises(RecipeError, match=f"models:/{name}: no .*; `cryofound models"):
             fetch_start(_starting(both, f"models:/{name}"), home)
     coarse = both.model_copy(update={"grid": both.grid.model_copy(update={"voxel_size": 3.0})})
     with pytest.raises(RecipeError, match=r"@production: its grid.voxel_size is 2.0, the recipe's 3.0; give"):
