@@ -123,7 +123,7 @@ def score_rows(states: Sequence[StateReport]) -> dict[str, list[Row]]:
         for score in scores:
             values = [_value(state, score.quantity) for state in states]
             if any(value is not None for value in values):
-                found.setdefault(group, []).append(Row(score, tuple(_cell(value, score) for value in values)))
+                found.setdefault(group, []).append(Row(score, tuple(cell(value, score) for value in values)))
     return found
 
 
@@ -152,7 +152,8 @@ def _value(state: StateReport, quantity: str) -> float | None:
     return state.metrics.get(quantity)
 
 
-def _cell(value: float | None, score: Score) -> Cell:
+def cell(value: float | None, score: Score) -> Cell:
+    """A value as it is shown, a dash where it is not known."""
     if value is None:
         return Cell("–", False)
     return Cell(f"{value:.{score.places}f}", score.limit is not None and value > score.limit)

@@ -1,0 +1,67 @@
+"""What the report of a sampled ensemble shows: its samples, how they move, and how far they are to be trusted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cryofound.evaluation.principal_motions import PrincipalMotions
+from cryofound.evaluation.scored_model import ScoredModel
+
+SHOWN = 64  # samples in the viewer at most
+BETWEEN = 3  # frames of the path between two samples
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far an ensemble is to be trusted: a grade in a word, plain sentences, and whether it was sampled by force.
+
+    good: whether the sentences are shown as an all-clear, or as a warning.
+    """
+
+    grade: str
+    sentences: tuple[str, ...]
+    good: bool
+    forced: bool
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """An ensemble as its report shows it.
+
+    model: the reference in its own frame, protein alone, whose atoms the positions are of, in its order. names: of all
+    samples as they were drawn, and figures by name (sample,) of each, NaN where unknown. shown (shown,) rows of the
+    samples that the viewer has, along the first principal motion, and positions_xyz (shown, atom, 3) theirs; profiles
+    by name (residue,), NaN where nothing is known, of which `uncertainty` and `rmsf` (angstrom) are always there; other
+    names are words for a legend. facts: what the manifest says.
+    """
+
+    title: str
+    model: ScoredModel
+    names: tuple[str, ...]
+    figures: Mapping[str, np.ndarray]
+    shown: np.ndarray
+    positions_xyz: np.ndarray
+    profiles: Mapping[str, np.ndarray]
+    motions: PrincipalMotions
+    trust: Trust
+    notes: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+def shown_rows(place: np.ndarray, most: int = SHOWN) -> np.ndarray:
+    """(shown,) int64: the samples in their order along a motion (sample,), or as many as `most`, evenly spaced."""
+    order = np.argsort(place, kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
+
+
+def path_through(states_xyz: Sequence[np.ndarray], between: int = BETWEEN) -> np.ndarray | None:
+    """(frame, atom, 3): straight lines from each state (atom, 3) to the next; None for a single one."""
+    if len(states_xyz) < 2:
+        return None
+    frames = [states_xyz[0]]
+    for row in range(1, len(states_xyz)):
+        parts = np.linspace(0, 1, between + 2)[1:]
+        frames += [(1 - part) * states_xyz[row - 1] + part * states_xyz[row] for part in parts]
+    return np.stack(frames)
