@@ -45,7 +45,9 @@ def write_model_folder(
         raise StoreError(f"{folder}: is there already; choose another folder")
     ids = [load_export_config(stage)["training_ids"] for stage in (stage1, stage2)]
     if ids[0] != ids[1]:
-        raise StoreError(f"{stage2}: trained on {_named(ids[1])}, {stage1} on {_named(ids[0])}; give those of one run")
+        raise StoreError(
+            f"{stage2}: trained on {', '.join(ids[1])}, {stage1} on {', '.join(ids[0])}; give those of one run"
+        )
     stages = {STAGE1: Path(stage1), STAGE2: Path(stage2)}
     with publishing(folder, kind=KIND, schema=SCHEMA) as partial:
         for name, source in stages.items():
@@ -137,7 +139,9 @@ def _check(folder: Path) -> None:
     if not is_finished(folder) and list(folder.glob(f"{STAGE2}*/{NAME}")):
         raise StoreError(f"{folder}: registered by an older program, without its training systems; {_AGAIN}")
     manifest = read_manifest(folder, check=False, way_out=_AGAIN)
-    schema = manifest.get("schema")
+    kind, schema = manifest.get("kind"), manifest.get("schema")
+    if kind != KIND:
+        raise StoreError(f"{folder / NAME}: damaged, or of another thing: it says {kind}, not {KIND}; {_AGAIN}")
     if schema != SCHEMA:
         raise StoreError(f"{folder}: a model of schema {schema}, this program reads {SCHEMA}; {_remedy(schema)}")
     read_manifest(folder, way_out=f"take another copy of it, or {_AGAIN}")
@@ -159,7 +163,3 @@ def _copy_export(source: Path, target: Path) -> None:
 
 def _parameters(export: Path) -> int:
     return sum(weight.numel() for weight in load_export(export).values())
-
-
-def _named(names: Sequence[str]) -> str:
-    return f"{len(names)} systems ({', '.join(names[:3])} ...)"
