@@ -63,7 +63,7 @@ def find_symmetry(model: AtomicModel, point_group: str, tolerance: float = TOLER
         told = "no copies of its chains" if best is None else f"{best:.1f} A RMSD for the best turn"
         raise StructureError(
             f"chains {', '.join(chains.names)} do not have the symmetry {point_group} "
-            f"within {tolerance:.1f} A ({told}); correct the entry's symmetry or its reference, "
+            f"within {tolerance:.1f} A ({told}); correct the symmetry or the reference, "
             "or let its copies be free"
         )
     rotation, shift, rmsd = _exact(chains, group)
