@@ -1,4 +1,4 @@
-"""A finished home made up for tests: a store, both stages with weights by chance, no training."""
+"""A finished home made up for tests: a store, both stages with weights by chance, no training; and a registry."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cryofound import tracking
 from cryofound.config import Recipe
 from cryofound.ensemble.shards import ShardIndex, shard_key, write_shard
 from cryofound.ensemble.store import open_store, shard_folder, system_folder
@@ -16,6 +17,8 @@ from cryofound.ensemble.writing import begin_system, finish_system, write_states
 from cryofound.manifest import publishing, write_manifest
 from cryofound.maps.density_map import Grid
 from cryofound.physics.density import render_gaussian
+from cryofound.registry import promote, register_model
+from cryofound.sampling.model_folder import write_model_folder
 from cryofound.training.checkpoints import save_export
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.stage1 import Stage1
@@ -67,6 +70,25 @@ def made_home(folder: Path, truth_seed: int = 0) -> Path:
         with publishing(folder / f"{stage.name}-0123456789ab", step=stage.name, revision="abc") as partial:
             save_export(partial, stage.export(module), config)
             (partial / "curve.jsonl").write_text("{}\n")
+    return folder
+
+
+def register_two(home: Path, folder: Path) -> Path:
+    """Make `folder` a home where the model of `home` is versions 1 (production) and 2 of `hinges`; it has an `old` one."""
+    run = tracking.open_run(folder, "experiment", "hinges", "0123", {})
+    store, stage1, stage2 = (home / f"{name}-0123456789ab" for name in ("store", "stage1", "stage2"))
+    write_model_folder(folder / "model", RECIPE, store, stage1, stage2)
+    for _ in range(2):
+        register_model(run, "hinges", folder / "model")
+    promote(folder, "hinges/1", "production")
+    # what was registered before there were members: both exports, nothing else
+    old = tracking.open_run(folder, "experiment", "old", "0456", {})
+    for stage in (stage1, stage2):
+        old.log_artifact(stage, f"model/artifacts/{stage.name}")
+    with tracking.reaching(run.uri) as client:
+        client.create_registered_model("old")
+        source = client.get_run(old.run_id).info.artifact_uri
+        client.create_model_version("old", f"{source}/model", old.run_id)
     return folder
 
 
