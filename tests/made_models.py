@@ -74,7 +74,7 @@ def made_home(folder: Path, truth_seed: int = 0) -> Path:
 
 
 def register_two(home: Path, folder: Path) -> Path:
-    """Make `folder` a home where the model of `home` is versions 1 (production) and 2 of `hinges`; it has an `old` one."""
+    """Make `folder` a home where the model of `home` is versions 1 (production) and 2 of `hinges`, beside an `old`."""
     run = tracking.open_run(folder, "experiment", "hinges", "0123", {})
     store, stage1, stage2 = (home / f"{name}-0123456789ab" for name in ("store", "stage1", "stage2"))
     write_model_folder(folder / "model", RECIPE, store, stage1, stage2)

@@ -67,7 +67,7 @@ def test_mlflow_itself_loads_it_and_draws(home: Path, trained_home: Path) -> Non
     [
         (
             "models:/hinges@staging",
-            r"no alias staging; hinges has latest \(version 2\), production \(version 1\); "
+            r"no alias staging; hinges has latest \(version 2\), .*production \(version 1\).*; "
             "`cryofound models promote hinges/VERSION staging` sets it",
         ),
         ("models:/hinges/7", "no version 7; hinges has 2, 1; `cryofound models list` shows them"),
@@ -94,7 +94,7 @@ def test_promotion_says_what_the_alias_was_before_and_refuses_what_is_not_there(
     for alias in ("latest", "v3", "a/b"):
         with pytest.raises(RecipeError, match=f"^alias {alias}: .*; choose another"):
             promote(home, "hinges/1", alias)
-    assert next(each.aliases for each in registered_models(home) if each.name == "hinges") == ("latest",)
+    assert [each.version for each in registered_models(home) if "latest" in each.aliases] == [2, 1]  # hinges and old
 
 
 def test_a_version_without_members_is_to_be_registered_again(home: Path, tmp_path: Path) -> None:
