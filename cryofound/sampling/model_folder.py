@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cryofound.config import Recipe, validated
-from cryofound.ensemble.store import system_folder
+from cryofound.ensemble.store import STORE, system_folder
 from cryofound.errors import RecipeError, StoreError
 from cryofound.manifest import NAME, is_finished, publishing, read_manifest, write_manifest
 from cryofound.revision import git_revision
@@ -23,7 +23,6 @@ from cryofound.sampling.members import members_of, read_members, write_members
 from cryofound.sampling.model_card import ModelCard, Scores, card_text, model_card
 from cryofound.sampling.zero_shot import FlowModel, load_flow_model
 from cryofound.training.checkpoints import CONFIG, WEIGHTS, load_export, load_export_config
-from cryofound.training.finetuning import Pretrained, find_pretrained
 
 SCHEMA = 1
 KIND, CARD, TEXT, RECIPE, STAGE1, STAGE2, MEMBERS = (
@@ -82,10 +81,7 @@ def read_model(folder: Path) -> FlowModel:
     if _is_model(folder):
         return read_model_folder(folder)
     registered = [found for found in sorted(folder.glob(f"register-*/{KIND}")) if _is_model(found)]
-    if len(registered) > 1:
-        names = ", ".join(found.parent.name for found in registered)
-        raise RecipeError(f"{folder}: holds {names}; give {registered[-1]} or another of them")
-    return read_model_folder(registered[0]) if registered else _read_stages(folder)
+    return read_model_folder(_only(folder, KIND, registered)) if registered else _read_stages(folder)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -109,25 +105,33 @@ def _read_stages(folder: Path) -> FlowModel:
     """A model that was never registered: the stages of a home, or a stage 2 beside the others."""
     alone = folder.name.startswith(f"{STAGE2}-") and is_finished(folder)
     home = folder.parent if alone else folder
-    found = find_pretrained(home)
-    stages = Pretrained(found.stage1, folder) if alone else found
-    if stages.stage2 is None:
-        raise RecipeError(f"{folder}: no finished stage 2 in it; train it to its end first")
-    config = load_export_config(stages.stage2)
-    recipe = validated(config["recipe"], Recipe, f"{stages.stage2}: its recipe")
-    model = load_flow_model(recipe, config["training_ids"], stages.stage1, stages.stage2)
-    store = _store_of(home, config["training_ids"])
-    return replace(model, members=members_of(recipe, store, stages.stage1))
+    stage2 = folder if alone else _only(home, "stage 2", _finished(home, STAGE2))
+    config = load_export_config(stage2)
+    ids = config["training_ids"]
+    stage1 = _only(
+        home, "stage 1", [each for each in _finished(home, STAGE1) if _alike(load_export_config(each), config)]
+    )
+    stores = [store for store in _finished(home, STORE) if all(is_finished(system_folder(store, name)) for name in ids)]
+    store = _only(home, "store of its training systems", stores)
+    recipe = validated(config["recipe"], Recipe, f"{stage2}: its recipe")
+    return replace(load_flow_model(recipe, ids, stage1, stage2), members=members_of(recipe, store, stage1))
 
 
-def _store_of(home: Path, training_ids: Sequence[str]) -> Path:
-    """The one finished store of a home that holds the training systems."""
-    finished = [store for store in sorted(home.glob("store-*")) if is_finished(store)]
-    stores = [store for store in finished if all(is_finished(system_folder(store, name)) for name in training_ids)]
-    if len(stores) == 1:
-        return stores[0]
-    told = "holds " + ", ".join(store.name for store in stores) if stores else "no store of its training systems in it"
+def _finished(home: Path, name: str) -> list[Path]:
+    return [found for found in sorted(home.glob(f"{name}-*")) if is_finished(found)]
+
+
+def _only(home: Path, what: str, found: Sequence[Path]) -> Path:
+    if len(found) == 1:
+        return found[0]
+    told = f"holds {', '.join(str(each.relative_to(home)) for each in found)}" if found else f"no finished {what} in it"
     raise RecipeError(f"{home}: {told}; give the folder of a model (register-*/{KIND}), or a registered one")
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two exports can be of one training: what both stages depend on is the same."""
+    same = all(one["recipe"][key] == other["recipe"][key] for key in ("seed", "grid", "model", "stage1"))
+    return same and one["training_ids"] == other["training_ids"]
 
 
 def _is_model(folder: Path) -> bool:

@@ -161,15 +161,26 @@ def test_nothing_is_left_of_a_model_that_cannot_be_written(trained_home: Path, t
 def test_what_holds_no_model_or_several_is_refused(trained_home: Path, written: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"nowhere: no such folder; give one, models:/NAME@ALIAS"):
         read_model(tmp_path / "nowhere")
-    with pytest.raises(RecipeError, match="no finished stage 1 in it"):
+    with pytest.raises(RecipeError, match="no finished stage 2 in it; give the folder of a model"):
         read_model(tmp_path)
     home = Path(shutil.copytree(trained_home, tmp_path / "home"))
+    shutil.copytree(home / f"stage2-{_ID}", home / "stage2-b")
+    with pytest.raises(RecipeError, match=rf"home: holds stage2-{_ID}, stage2-b; give the folder of a model"):
+        read_model(home)
+    assert read_model(home / "stage2-b").members
+    shutil.rmtree(home / "stage2-b")
+    config = home / f"stage1-{_ID}" / "config.json"
+    kept = config.read_text()
+    config.write_text(kept.replace('"latent_channels": 4', '"latent_channels": 8'))
+    with pytest.raises(RecipeError, match="home: no finished stage 1 in it"):
+        read_model(home)
+    config.write_text(kept)
     shutil.copytree(home / f"store-{_ID}", home / "store-b")
     with pytest.raises(RecipeError, match=rf"home: holds store-{_ID}, store-b; give the folder of a model"):
         read_model(home)
     for number in "ab":
         shutil.copytree(written, home / f"register-{number}" / "model")
-    with pytest.raises(RecipeError, match=r"home: holds register-a, register-b; give .*register-b/model or another"):
+    with pytest.raises(RecipeError, match="home: holds register-a/model, register-b/model; give the folder of a model"):
         read_model(home)
     shutil.rmtree(home / f"stage2-{_ID}")
     for folder in home.glob("register-*"):
