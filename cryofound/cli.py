@@ -4,10 +4,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cryofound.commands import build, catalog, evaluate, models, plan, recipe, reference, reference_data, score, store
+from cryofound.commands import (
+    build,
+    catalog,
+    evaluate,
+    models,
+    morph,
+    plan,
+    recipe,
+    reference,
+    reference_data,
+    score,
+    store,
+)
 from cryofound.errors import CryoFoundError
 
-NOUNS = (recipe, plan, catalog, reference, reference_data, build, score, evaluate, store, models)
+NOUNS = (recipe, plan, catalog, reference, reference_data, build, score, evaluate, store, models, morph)
 
 
 def parser() -> argparse.ArgumentParser:

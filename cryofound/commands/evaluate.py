@@ -138,12 +138,14 @@ def conformations(path: Path) -> Iterator[tuple[str, "AtomicModel"]]:
 
 
 def named_states(text: str) -> Iterator[tuple[str, "AtomicModel"]]:
-    """Every model of a state's file, with its name; `text` is a path, or a path, a colon and chains."""
+    """Every model of a state's file, with its name; `text` as of `file_and_chains`."""
+    yield from named_models(*file_and_chains(text))
+
+
+def file_and_chains(text: str) -> tuple[Path, list[str] | None]:
+    """A path, or a path, a colon and chains with commas between them; None for all chains."""
     path, colon, chains = text.rpartition(":")
-    if colon and not Path(text).exists():
-        yield from named_models(Path(path), chains.split(","))
-    else:
-        yield from named_models(Path(text))
+    return (Path(path), chains.split(",")) if colon and not Path(text).exists() else (Path(text), None)
 
 
 def named_models(path: Path, chains: Sequence[str] | None = None) -> Iterator[tuple[str, "AtomicModel"]]:

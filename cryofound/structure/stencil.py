@@ -9,7 +9,8 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-GROUPS = ("atoms", "block_name", "entry", "entity", "entity_poly", "entity_poly_seq", "chem_comp", "struct_asym")
+GROUPS = ("atoms", "group_pdb", "block_name", "entry", "entity", "entity_poly", "entity_poly_seq")
+GROUPS += ("chem_comp", "struct_asym")
 ATOM_SITE = "_atom_site."
 # What is filled in, in the order in which gemmi writes it; occupancies are 1, as of whole conformations.
 OPEN = {"id": "%d", "Cartn_x": "%.3f", "Cartn_y": "%.3f", "Cartn_z": "%.3f", "B_iso_or_equiv": "%.2f"}
@@ -35,8 +36,13 @@ class Stencil:
         Its chains, numbers and sequences are kept; nothing else that was told of its own conformation is.
         """
         own = structure.clone()
+        own.name = "cryofound"
+        own.info = gemmi.InfoMap()
+        own.entities = gemmi.EntityList([each for each in own.entities if each.entity_type == gemmi.EntityType.Polymer])
         own.setup_entities()
         own.assign_label_seq_id()
+        for each in own[0].all():
+            each.atom.aniso = gemmi.SMat33f(0, 0, 0, 0, 0, 0)
         order = np.array([each.atom.serial for each in own[0].all()])
         groups = gemmi.MmcifOutputGroups(False)
         for name in GROUPS:

@@ -25,6 +25,7 @@ def structure(tmp_path: Path) -> gemmi.Structure:
     atoms = [each.atom for each in made[0].all()]
     for row, atom in enumerate(atoms):
         atom.serial = len(atoms) - 1 - row
+        atom.aniso = gemmi.SMat33f(0.1, 0.2, 0.3, 0, 0, 0)
     made.info["_struct.title"] = "as it was deposited"
     made.remove_ligands_and_waters()
     return made
@@ -47,7 +48,10 @@ def test_models_are_read_back_as_they_were_given(structure: gemmi.Structure, tmp
         assert str(model[1][3].seqid) == "3A"
     own = [(each.chain.name, str(each.residue.seqid), each.residue.name, each.atom.name) for each in structure[0].all()]
     assert [(e.chain.name, str(e.residue.seqid), e.residue.name, e.atom.name) for e in back[0].all()] == own
-    assert "deposited" not in (tmp_path / "out.cif").read_text()
+    text = (tmp_path / "out.cif").read_text()
+    assert "deposited" not in text
+    assert "anisotrop" not in text
+    assert text.count("\nATOM ") == 3 * count
     assert len(list(read_conformations(tmp_path / "out.cif", ["A"]))) == 3
 
 
