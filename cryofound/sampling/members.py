@@ -43,7 +43,8 @@ class Member:
     displacements (state, atom, 3) float32, angstrom: the motion from the reference that the VAE decodes at the mean
     latent of each training state, in the order of `outline.states`, which has only those. residual (width,) float32:
     its row of the VAE's residuals. anchor: whether `family_position` counts the residues of this system. core
-    (residue,) bool: the part by which the family is superposed, `placement/core` of the store.
+    (residue,) bool: the part by which the family is superposed, `placement/core` of the store. latents (state, latent
+    voxel, channel) float32: those mean latents, for paths between the states; None where they were not kept.
     """
 
     outline: Outline
@@ -51,6 +52,7 @@ class Member:
     residual: np.ndarray
     anchor: bool
     core: np.ndarray
+    latents: np.ndarray | None = None
 
 
 def members_of(recipe: Recipe, store: Path, stage1: Path) -> tuple[Member, ...]:
@@ -75,6 +77,7 @@ def write_members(folder: Path, members: Sequence[Member]) -> None:
             **{f"reference/{name}": getattr(outline.reference, name) for name in _MODEL_ARRAYS},
             "family_position": outline.family_position,
             **{name: getattr(member, name) for name in ("displacements", "residual", "core")},
+            **({} if member.latents is None else {"latents": member.latents}),
         }
         arrays |= {f"{outline.system_id}/{name}": np.ascontiguousarray(values) for name, values in own.items()}
         facts.append(
@@ -112,25 +115,35 @@ def _member(recipe: Recipe, vae: VAE, folder: Path, row: int) -> Member:
     group = open_system(folder)
     # a store that was written without an ingest has no core: then every residue counts
     core = read_array(group, _CORE) if _CORE in group else np.ones(system.reference.n_residues, bool)
+    displacements, latents = _decoded(recipe, vae, system, row, folder, known)
     return Member(
         outline=replace(system.outline, states=tuple(system.states[number] for number in known)),
-        displacements=_decoded(recipe, vae, system, row, folder, known),
+        displacements=displacements,
         residual=vae.system_residual.weight[row].numpy().copy(),
         anchor=read_provenance(folder).get("anchor") == system.system_id,
         core=core,
+        latents=latents,
     )
 
 
-def _decoded(recipe: Recipe, vae: VAE, system: System, row: int, folder: Path, states: Sequence[int]) -> np.ndarray:
-    """(state, atom, 3) float32 angstrom: the maps of some states encoded as for stage 2, and decoded; one at a time."""
+def _decoded(
+    recipe: Recipe, vae: VAE, system: System, row: int, folder: Path, states: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The maps of some states encoded as for stage 2, and decoded, one at a time.
+
+    (state, atom, 3) float32 angstrom, and (state, latent voxel, channel) float32.
+    """
     molecule = molecule_batch([system], [row], recipe.model)
     tokens = vae.tokens(molecule, system.grid.shape_zyx[0])
     reference = reference_density(molecule, [system], [system.states[0].resolution])
-    decoded = []
-    for state in states:
+    decoded = np.zeros((len(states), system.reference.n_atoms, 3), dtype=np.float32)
+    latents = np.zeros((len(states), tokens.mask.shape[1], recipe.model.latent_channels), dtype=np.float32)
+    for number, state in enumerate(states):
         mean, _ = vae.encode(torch.from_numpy(read_density(folder, state))[None].float(), reference, tokens)
-        decoded.append(vae.decode(mean * tokens.mask[..., None], molecule, tokens)[0].numpy())
-    return np.stack(decoded) if decoded else np.zeros((0, system.reference.n_atoms, 3), dtype=np.float32)
+        latent = mean * tokens.mask[..., None]
+        decoded[number] = vae.decode(latent, molecule, tokens)[0].numpy()
+        latents[number] = latent[0].numpy()
+    return decoded, latents
 
 
 def _read(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Member:
@@ -150,4 +163,4 @@ def _read(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Member:
         symmetry=facts["symmetry"],
     )
     per_member = {key: arrays[f"{name}/{key}"] for key in ("displacements", "residual", "core")}
-    return Member(outline=outline, anchor=facts["anchor"], **per_member)
+    return Member(outline=outline, anchor=facts["anchor"], latents=arrays.get(f"{name}/latents"), **per_member)

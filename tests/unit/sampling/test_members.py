@@ -76,7 +76,7 @@ def test_what_is_written_is_read_and_always_the_same_bytes(tmp_path: Path, membe
             pair = [getattr(each.outline.reference, field.name) for each in (one, other)]
             np.testing.assert_array_equal(*pair)
             assert pair[0].dtype == pair[1].dtype
-        for name in ("displacements", "residual", "core"):
+        for name in ("displacements", "residual", "core", "latents"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(one.outline.family_position, other.outline.family_position)
 
