@@ -7,10 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from cryofound.physics.clashes import CLASH, TOLERANCE, ClashTopology, clash_overlap, clash_score, clash_topology
+from cryofound.physics.clashes import (
+    ACROSS,
+    CLASH,
+    HEAVY_BOND,
+    TOLERANCE,
+    ClashTopology,
+    clash_overlap,
+    clash_score,
+    clash_topology,
+)
 from cryofound.physics.hydrogens import heavy_bonds, place_hydrogens
 from cryofound.structure.atomic_model import ATOM_NAMES, ELEMENTS, RESIDUE_TYPES, AtomicModel
-from tests.made_proteins import made_protein, random_rotation
+from tests.made_peptides import made_peptide
+from tests.made_proteins import random_rotation
 
 
 def lone_atoms(*atoms: tuple[str, str], positions_xyz: Sequence[Sequence[float]]) -> AtomicModel:
@@ -30,36 +40,39 @@ def double(model: AtomicModel) -> Tensor:
     return torch.from_numpy(model.positions_xyz)[None].double()
 
 
-def squeezed(residues: int = 24, seed: int = 3) -> AtomicModel:
-    """A made protein whose two lobes run into each other."""
-    model = made_protein(residues, seed=seed)
-    positions = model.positions_xyz.copy()
-    positions[:, 0] *= 0.5
-    return model.moved(positions)
+def squeezed(residues: int = 20) -> AtomicModel:
+    """A peptide of every residue type, pressed flat."""
+    model = made_peptide(RESIDUE_TYPES[:residues])
+    return model.moved(model.positions_xyz * np.array([1.0, 0.3, 1.0], dtype=np.float32))
 
 
 def overlap_by_all_pairs(
     positions_xyz: Tensor, model: AtomicModel, topology: ClashTopology, tolerance: float
 ) -> Tensor:
-    """The term as its docstring defines it, over the matrix of all distances; exclusions by breadth-first search."""
+    """The term over the matrix of all distances, bonds counted by breadth-first search, hydrogens among the sites.
+
+    As Probe does: three bonds are too near to count, four if one of the two is a hydrogen.
+    """
     sites = torch.cat([positions_xyz, place_hydrogens(positions_xyz, topology.hydrogens)], dim=1)
-    count, owner = sites.shape[1], [*range(model.n_atoms), *topology.hydrogens.parent.tolist()]
-    bonded: dict[int, set[int]] = {atom: set() for atom in range(model.n_atoms)}
-    for first, second in heavy_bonds(model).tolist():
+    count = sites.shape[1]
+    bonded: list[set[int]] = [set() for _ in range(count)]
+    parents = enumerate(topology.hydrogens.parent.tolist(), start=model.n_atoms)
+    for first, second in [*heavy_bonds(model).tolist(), *parents]:
         bonded[first].add(second)
         bonded[second].add(first)
-    counts = torch.ones(count, count, dtype=torch.bool).triu(1)
-    near: list[set[int]] = []
-    for atom in range(model.n_atoms):
-        reached = {atom}
-        for _ in range(3):
+    bonds = torch.full((count, count), 99)
+    for site in range(count):
+        reached = {site}
+        for step in range(6):
+            bonds[site, [each for each in reached if bonds[site, each] == 99]] = step
             reached = reached | {other for each in reached for other in bonded[each]}
-        near.append(reached)
-    for first in range(count):
-        for second in range(first + 1, count):
-            counts[first, second] &= owner[second] not in near[owner[first]]
+    hydrogen = torch.arange(count) >= model.n_atoms
+    either, both = hydrogen[:, None] | hydrogen[None], hydrogen[:, None] & hydrogen[None]
+    counts = (bonds > torch.where(either, 4, 3)).triu(1)
     bonding = topology.donor[:, None] & topology.acceptor[None]
-    contact = topology.radius[:, None] + topology.radius[None] - 0.6 * (bonding | bonding.T).double()
+    allowed = (0.6 * either.double() + HEAVY_BOND * (~either).double()) * (bonding | bonding.T).double()
+    allowed = allowed + ACROSS * (both & (bonds == 5)).double()
+    contact = topology.radius[:, None] + topology.radius[None] - allowed
     distance = (sites[:, :, None] - sites[:, None] + torch.eye(count)[None, :, :, None]).norm(dim=-1)
     value = (contact - distance - tolerance).clamp_min(0).square() * counts
     per_site = 0.5 * (value.sum(1) + value.sum(2))
@@ -74,11 +87,11 @@ def overlap_by_all_pairs(
         (("PHE", "CZ"), ("TRP", "CH2"), 3.5),  # aromatic carbons
         (("MET", "SD"), ("ALA", "CB"), 3.5),
         (("ASP", "OD1"), ("GLU", "OE2"), 2.8),  # two acceptors make no hydrogen bond
-        (("SER", "OG"), ("GLU", "OE2"), 2.2),  # a hydroxyl and an acceptor do
+        (("SER", "OG"), ("GLU", "OE2"), 2.8 - HEAVY_BOND),  # a hydroxyl and an acceptor do
         (("ALA", "CB"), ("GLU", "OE2"), 3.1),
     ],
 )
-@pytest.mark.parametrize("overlap", [0.1, 0.39, 0.41, 1.3])
+@pytest.mark.parametrize("overlap", [0.15, 0.39, 0.41, 1.3])
 def test_two_atoms_at_a_known_overlap(first, second, contact, overlap):
     direction = np.array([2.0, -1.0, 2.0]) / 3.0
     model = lone_atoms(first, second, positions_xyz=[[1, 2, 3], [1, 2, 3]])
@@ -92,9 +105,73 @@ def test_two_atoms_at_a_known_overlap(first, second, contact, overlap):
     value.sum().backward()
     assert positions.grad is not None
     np.testing.assert_allclose(positions.grad[0].numpy(), [2 * excess * direction, -2 * excess * direction], atol=1e-9)
-    # atoms that a clashscore divides by: the two, and the hydrogen of a hydroxyl
-    atoms = 2 + (first[1] == "OG")
-    assert clash_score(positions, topology).tolist() == pytest.approx([1000 * (overlap >= CLASH) / atoms])
+    # the atoms that a clashscore divides by are the two and the hydrogen of a hydroxyl; it allows them no bond
+    hydroxyl = first[1] == "OG"
+    clashes = overlap + HEAVY_BOND * hydroxyl >= CLASH
+    assert clash_score(positions, topology).tolist() == pytest.approx([1000 * clashes / (2 + hydroxyl)])
+
+
+def peptide_hydrogen_and_oxygen(oxygen_xyz: Sequence[float]) -> AtomicModel:
+    """C, N and CA of a peptide bond, N at the origin and its hydrogen towards +x, with an oxygen of another chain."""
+    names, residues = ("C", "N", "CA", "O"), [0, 1, 1, 2]
+    flat = [[-0.667, 1.155, 0], [0, 0, 0], [-0.729, -1.264, 0], oxygen_xyz]
+    return AtomicModel(
+        positions_xyz=np.array(flat, dtype=np.float32),
+        atom_name=np.array([ATOM_NAMES.index(name) for name in names]),
+        element=np.array([ELEMENTS.index(name[0]) for name in names]),
+        residue_index=np.array(residues),
+        residue_type=np.full(3, RESIDUE_TYPES.index("GLY")),
+        residue_number=np.array([1, 2, 3]),
+        chain_id=np.array(["A", "A", "B"]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("direction", "length", "hydrogen_to_oxygen"),
+    [((1.0, 0.0, 0.0), 2.72, 1.86), ((1.0, 0.0, 0.0), 2.42, 1.56), ((0.6, 0.0, 0.8), 2.42, 2.024)],
+)
+def test_a_hydrogen_bond_may_be_short_if_neither_the_hydrogen_nor_its_parent_is_too_near(
+    direction, length, hydrogen_to_oxygen
+):
+    model = peptide_hydrogen_and_oxygen([length * each for each in direction])
+    value = clash_overlap(double(model), clash_topology(model), 0.0).sum()
+    light = max(1.05 + 1.40 - 0.60 - hydrogen_to_oxygen, 0.0)
+    heavy = max(1.55 + 1.40 - HEAVY_BOND - length, 0.0)
+    assert float(value) == pytest.approx(light**2 + heavy**2, abs=1e-3)
+    # N and O nearer than 2.55 A are a clash
+    assert (clash_score(double(model), clash_topology(model)) > 0) == (length < 2.55)
+
+
+def test_the_hydrogens_of_two_methyl_groups_meet_before_their_carbons_do():
+    alanine = made_peptide(["ALA"])
+    beta = alanine.atom_name == ATOM_NAMES.index("CB")
+    table = clash_topology(alanine).hydrogens
+    methyl = beta[table.parent.numpy()]
+    carbon = alanine.positions_xyz[beta][0]
+    ahead = place_hydrogens(double(alanine), table)[0].numpy()[methyl][1] - carbon
+    ahead /= np.linalg.norm(ahead)
+    # turned inside out about a point beyond the hydrogen: CB to CB 3.5 A, and their spheres touch at 3.4
+    both = AtomicModel(
+        positions_xyz=np.concatenate([alanine.positions_xyz, 2 * (carbon + 1.75 * ahead) - alanine.positions_xyz]),
+        atom_name=np.tile(alanine.atom_name, 2),
+        element=np.tile(alanine.element, 2),
+        residue_index=np.repeat([0, 1], alanine.n_atoms),
+        residue_type=np.tile(alanine.residue_type, 2),
+        residue_number=np.array([1, 2]),
+        chain_id=np.array(["A", "B"]),
+    )
+    topology = clash_topology(both)
+    positions = double(both)
+    first, second = place_hydrogens(positions, topology.hydrogens)[0][np.tile(methyl, 2)].reshape(2, 3, 3)
+    carbons = positions[0][np.tile(beta, 2)]
+    overlaps = [2 * 1.22 - torch.cdist(first, second)]
+    overlaps += [
+        1.22 + 1.70 - torch.cdist(each, other[None]) for each, other in zip((second, first), carbons, strict=True)
+    ]
+    assert float(overlaps[0].max()) == pytest.approx(2 * 1.22 - (3.5 - 2 * 0.97), abs=1e-5)
+    expected = sum(float(each.clamp_min(0).square().sum()) for each in overlaps)
+    assert float(clash_overlap(positions, topology, 0.0).sum()) == pytest.approx(expected, abs=1e-6)
+    assert clash_score(positions, topology) > 0
 
 
 def test_what_is_bonded_within_three_bonds_costs_nothing():
