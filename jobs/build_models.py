@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from cryofound import tracking
 from cryofound.building.placing import Placing
@@ -26,11 +26,11 @@ from cryofound.catalog.entry import CatalogEntry
 from cryofound.commands.build import add_system_arguments, build_config
 from cryofound.commands.build_systems import build_system, chosen_entries, raise_first, record_build
 from cryofound.config import BuildConfig, TrackingConfig
-from cryofound.errors import CryoFoundError, RecipeError, TrackingError, TrainingError
+from cryofound.errors import CryoFoundError, RecipeError, TrackingError
 from cryofound.home import default_home
 from cryofound.outbox import Outbox
 from jobs.progress import bar
-from jobs.steps import refusal_in, stopped
+from jobs.steps import outcomes, refusal_in, stopped
 
 GIB = 2**30
 PATIENCE = TrackingConfig().patience  # seconds for an MLflow that is locked or gone
@@ -77,22 +77,15 @@ def _results(
     for entry in entries:
         task = _build.options(name=f"build/{entry.system_id}", **asked)
         pending[task.remote(entry, out / entry.system_id, config, placing, home)] = entry.system_id
-    while pending:
-        (each,), _ = ray.wait(list(pending), num_returns=1)
-        name = pending.pop(each)
-        try:
-            built = ray.get(each)
-        except RayError as error:
-            refusal = refusal_in(error)
-            if refusal is None and isinstance(error, RayTaskError):
-                raise  # a fault of the program
-            failed[name] = refusal or _death(name, asked["max_retries"], error)
-            print(f"build {name} refused: {failed[name]}", flush=True)
-            outbox.put(partial(_record_failure, home, name, str(failed[name])))
+    for done, (name, result) in enumerate(outcomes(pending, asked["max_retries"]), start=1):
+        if isinstance(result, CryoFoundError):
+            failed[name] = result
+            print(f"build {name} refused: {result}", flush=True)
+            outbox.put(partial(_record_failure, home, name, str(result)))
         else:
-            _show(out / name, name, built=built)
+            _show(out / name, name, built=result)
             outbox.put(partial(_record, out / name, home, name))
-        print(f"build systems {bar(len(entries) - len(pending), len(entries))}", flush=True)
+        print(f"build systems {bar(done, len(entries))}", flush=True)
     return failed
 
 
@@ -114,13 +107,6 @@ def _show(folder: Path, name: str, *, built: bool) -> None:
         told = (f"{what}={scores[key]:.3g}" for what in TOLD if (key := f"{state}/{what}") in scores)
         print(f"build {name} state={state} {' '.join(told)}", flush=True)
     print(f"build {name} out={folder}", flush=True)
-
-
-def _death(name: str, retries: int, error: RayError) -> TrainingError:
-    reason = " ".join(str(error).split())[:200]
-    return TrainingError(
-        f"{name}: its task died {retries + 1} times ({reason}); give it more memory, or submit the job again"
-    )
 
 
 @ray.remote(max_calls=1)  # torch's threads and memory end with the build

@@ -1,15 +1,15 @@
-"""What steps and jobs share: folders named by the digest of their inputs, skipping, fanning out, refusals, stopping."""
+"""What steps and jobs share: folders named by their inputs, skipping, fanning out, what became of tasks, stopping."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from cryofound.config import digest
-from cryofound.errors import CryoFoundError
+from cryofound.errors import CryoFoundError, TrainingError
 from cryofound.manifest import is_finished, publishing
 from cryofound.revision import git_revision
 from jobs.progress import bar
@@ -52,6 +52,32 @@ def fan_out(name: str, function: Callable[[Item], Result], items: Sequence[Item]
             raise error.cause from error
         print(f"{name} {bar(len(results), len(items))}", flush=True)
     return [results[row] for row in range(len(items))]
+
+
+def outcomes(pending: Mapping[ray.ObjectRef, str], retries: int) -> Iterator[tuple[str, Any]]:
+    """The name and the result of every task as it ends; a CryoFoundError of one that was refused or whose worker died.
+
+    retries: of the tasks, for the error's words. A fault of the program is raised.
+    """
+    left = dict(pending)
+    while left:
+        (each,), _ = ray.wait(list(left), num_returns=1)
+        name = left.pop(each)
+        try:
+            result = ray.get(each)
+        except RayError as error:
+            refusal = refusal_in(error)
+            if refusal is None and isinstance(error, RayTaskError):
+                raise
+            result = refusal or _death(name, retries, error)
+        yield name, result
+
+
+def _death(name: str, retries: int, error: RayError) -> TrainingError:
+    reason = " ".join(str(error).split())[:200]
+    return TrainingError(
+        f"{name}: its task died {retries + 1} times ({reason}); give it more memory, or submit the job again"
+    )
 
 
 def refusal_in(error: BaseException) -> CryoFoundError | None:

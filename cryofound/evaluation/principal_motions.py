@@ -7,6 +7,7 @@ import numpy as np
 
 SPARE = 8  # directions that are searched beside those that are asked for
 ROUNDS = 8
+SMALLEST = 1e-3  # of the first motion's amplitude: less is rounding
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def principal_motions(samples: Callable[[], Iterable[np.ndarray]], count: int = 
         weights, _ = np.linalg.qr(np.concatenate([rows @ span for rows in apart()]))
     left, singular, right = np.linalg.svd(_weighted(apart(), weights), full_matrices=False)
     variance = sum(float((rows**2).sum()) for rows in apart())
-    kept = min(count, number - 1, int((singular > 1e-6 * max(singular[0], 1e-12)).sum()))
+    kept = min(count, number - 1, int((singular > SMALLEST * max(singular[0], 1e-9)).sum()))
     place = (weights @ right.T * singular)[:, :kept]
     sign = np.sign(place[np.abs(place).argmax(0), np.arange(kept)]) if kept else np.ones(0)
     scale = np.sqrt(len(mean))  # of a motion whose RMS over atoms is 1 angstrom

@@ -97,7 +97,7 @@ def viewer_data(
         count = min(n_frames, max(2, path_budget // (6 * len(ribbon))))
         frames = np.unique(np.linspace(0, n_frames - 1, count).round().astype(int))
         if len(frames) < n_frames:
-            left_out.append(f"frames of the morph: {len(frames)} of {n_frames} are drawn")
+            left_out.append(f"frames of the path: {len(frames)} of {n_frames} are drawn")
         drawn["path"] = {
             "positions": packed(_quantised(path_xyz[frames][:, ribbon], centre, step)),
             "place": [round(float(frame) * (len(states_xyz) - 1) / max(n_frames - 1, 1), 4) for frame in frames],

@@ -33,6 +33,13 @@ def write_ensemble(
     os.replace(aside, path)
 
 
+def numbered_structure(model: AtomicModel) -> gemmi.Structure:
+    """A structure of the model's atoms, each with its row as its serial."""
+    structure = gemmi.Structure()
+    structure.add_model(_model("1", model, model.positions_xyz.astype(np.float64), None))
+    return structure
+
+
 def _model(number: str, model: AtomicModel, positions: np.ndarray, b_factors: np.ndarray | None) -> gemmi.Model:
     built = gemmi.Model(number)
     starts = np.flatnonzero(np.r_[True, model.chain_id[1:] != model.chain_id[:-1]])
@@ -54,6 +61,7 @@ def _residue(
     residue.seqid = gemmi.SeqId(int(model.residue_number[row]), " ")
     for number in atoms:
         atom = gemmi.Atom()
+        atom.serial = number
         atom.name = ATOM_NAMES[int(model.atom_name[number])]
         atom.element = gemmi.Element(ELEMENTS[int(model.element[number])].title())
         atom.pos = gemmi.Position(*positions[number].tolist())

@@ -103,4 +103,4 @@ def test_budgets_leave_out_side_chains_and_frames_and_say_so():
     kept = unpacked(found.drawn["ribbon"], "<i4")  # rows of what is drawn
     assert [found.drawn["names"][rows[row]] for row in kept] == ["CA", "O"] * 8 + ["O"]
     assert found.left_out[0].startswith("side chains")
-    assert found.left_out[1] == "frames of the morph: 10 of 31 are drawn"
+    assert found.left_out[1] == "frames of the path: 10 of 31 are drawn"
