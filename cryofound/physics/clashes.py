@@ -35,6 +35,7 @@ LEFT_OUT = -10.0  # the radius of an atom whose bonds are not known: it overlaps
 EXCLUDED_BONDS = 3  # heavy atoms nearer than a fourth bond do not count, nor what is nearer than a fifth to a hydrogen
 HYDROGEN_BOND = 0.6  # angstrom of overlap that a hydrogen and an acceptor may have
 HEAVY_BOND = 0.3  # what the hydrogen's parent and the acceptor may: N to O 2.65 A, about as near as straight bonds come
+COUNTED_HEAVY_BOND = 0.1  # the same where clashes are counted: Probe allows nothing where the hydrogen is not between
 ACROSS = 0.2  # what two hydrogens a fifth bond apart may, as most of their contact is hidden behind their parents
 CLASH = 0.4  # angstrom of overlap from which on MolProbity counts a clash
 TOLERANCE = 0.2  # angstrom of overlap that costs nothing
@@ -118,7 +119,7 @@ def clash_score(positions_xyz: Tensor, topology: ClashTopology) -> Tensor:
     Near MolProbity's clashscore (docs/decisions/008-clash-term.md), not the same: see the top of the module.
     """
     with torch.no_grad():
-        rows, _, _, overlap = _overlaps(positions_xyz, topology, CLASH, 0.0)
+        rows, _, _, overlap = _overlaps(positions_xyz, topology, CLASH, COUNTED_HEAVY_BOND)
     counts = torch.bincount(rows[overlap >= CLASH], minlength=len(positions_xyz))
     return 1000.0 * counts.double() / max(topology.n_counted, 1)
 
