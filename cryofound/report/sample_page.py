@@ -11,7 +11,7 @@ import yaml
 from cryofound.report.figures import series, state_colours
 from cryofound.report.page import write_page
 from cryofound.report.sample_figures import motions_figure, profiles_figure
-from cryofound.report.sample_report import SampleReport, path_through
+from cryofound.report.sample_report import SampleReport, path_through, turn_to_see
 from cryofound.report.score_rows import Cell, Score, cell
 from cryofound.report.viewer_data import viewer_data
 
@@ -71,7 +71,8 @@ def write_sample_report(path: Path, report: SampleReport) -> None:
     columns = [score for score in COLUMNS if score.quantity in report.figures]
     rows = _rows(report, columns)
     data = {
-        "drawn": viewer.drawn,
+        "drawn": viewer.drawn
+        | {"turn": turn_to_see(report.motions.motion_xyz[0]) if len(report.motions.share) else None},
         "figures": {"profiles": profiles_figure(report), "motions": motions_figure(report)},
         "residues": {name: series(report.profiles[name], 2) for name in ("uncertainty", "rmsf")},
         "states": [

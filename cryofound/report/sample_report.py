@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from cryofound.evaluation.principal_motions import PrincipalMotions
 from cryofound.evaluation.scored_model import ScoredModel
@@ -54,6 +55,17 @@ def shown_rows(place: np.ndarray, most: int = SHOWN) -> np.ndarray:
     """(shown,) int64: the samples in their order along a motion (sample,), or as many as `most`, evenly spaced."""
     order = np.argsort(place, kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
+
+
+def turn_to_see(motion_xyz: np.ndarray) -> list[float]:
+    """The quaternion x, y, z, w of the least turn after which a motion (atom, 3) is seen best by one who looks along z.
+
+    That is along the direction in which atoms move least.
+    """
+    _, axes = np.linalg.eigh(motion_xyz.T @ motion_xyz)
+    least = axes[:, 0] * (1.0 if axes[2, 0] >= 0 else -1.0)
+    turn, _ = Rotation.align_vectors(np.array([[0.0, 0.0, 1.0]]), least[None])
+    return [round(float(each), 5) for each in turn.as_quat()]
 
 
 def path_through(states_xyz: Sequence[np.ndarray], between: int = BETWEEN) -> np.ndarray | None:

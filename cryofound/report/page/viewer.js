@@ -63,6 +63,7 @@ class StateViewer {
     viewer.picked = () => {};
     viewer.view = $3Dmol.createViewer(element, { backgroundColor: "white", antialias: true, upscale: false });
     if (!viewer.view) throw new Error("no WebGL");
+    if (drawn.turn) viewer.view.setView([0, 0, 0, 0, ...drawn.turn]);
     viewer.draw();
     viewer.reset();
     return viewer;

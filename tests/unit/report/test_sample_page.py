@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from cryofound.report.sample_page import write_sample_report
-from cryofound.report.sample_report import BETWEEN, path_through, shown_rows
+from cryofound.report.sample_report import BETWEEN, path_through, shown_rows, turn_to_see
 from tests.html_page import Page
 from tests.made_samples import ANGLES, made_report
 
@@ -89,8 +90,17 @@ def test_rows_are_taken_evenly_along_a_motion():
 
 def test_a_path_ends_at_its_states_and_has_equal_steps():
     states = np.array([[[0.0, 0, 0]], [[4.0, 0, 0]], [[4.0, 8, 0]]])
-    path = path_through(states, between=3)
+    path = path_through(list(states), between=3)
     assert path is not None
     assert path[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 4, 4, 4, 4]
     assert path[:, 0, 1].tolist() == [0, 0, 0, 0, 0, 2, 4, 6, 8]
-    assert path_through(states[:1]) is None
+    assert path_through(list(states[:1])) is None
+
+
+def test_a_motion_is_looked_at_from_where_it_is_seen_best():
+    rng = np.random.default_rng(3)
+    flat = rng.standard_normal((50, 3)) * [3.0, 2.0, 0.01]
+    any_turn = Rotation.from_rotvec([0.4, -0.9, 0.3])
+    turned = Rotation.from_quat(turn_to_see(any_turn.apply(flat))).apply(any_turn.apply(flat))
+    assert np.abs(turned[:, 2]).max() < 0.05
+    assert turn_to_see(flat) == pytest.approx([0, 0, 0, 1], abs=0.01)
