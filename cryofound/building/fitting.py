@@ -12,6 +12,7 @@ from cryofound.building.target import Target
 from cryofound.config import BuildConfig
 from cryofound.errors import TrainingError
 from cryofound.physics.blurring import sharpening
+from cryofound.physics.clashes import clash_score
 from cryofound.physics.geometry import (
     DistancePairs,
     backbone_pairs,
@@ -20,6 +21,8 @@ from cryofound.physics.geometry import (
     peptide_pairs,
     residue_pairs,
 )
+from cryofound.physics.ramachandran import ramachandran_distance
+from cryofound.physics.rotamers import rotamer_class
 from cryofound.physics.stereochemistry import Stereochemistry, stereochemistry, stereochemistry_loss
 from cryofound.structure.atomic_model import ATOMIC_NUMBERS, ELEMENTS, AtomicModel
 
@@ -28,6 +31,9 @@ BACKBONE, BOND, PEPTIDE, RESIDUE = 1.0, 50.0, 30.0, 100.0
 RESIDUE_VOLUME = 140.0  # cubic angstrom
 POINTS = 8  # independent values of a map in the cube of its resolution (Nyquist)
 REFRESH = 25  # steps after which what is carried along is placed anew
+# Shares of residues that are a good structure's (MolProbity's goals, Williams et al. 2018, doi:10.1002/pro.3330), and
+# clashes in 1000 atoms
+FAVOURED, OUTLIERS, ROTAMER_OUTLIERS, CLASHES = 0.98, 0.0005, 0.003, 1.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,8 @@ def refine(start_xyz: np.ndarray, what: Subject, target: Target, config: BuildCo
 
     The map's term is minus the logarithm of its likelihood per residue, the noise having the variance that the model
     leaves: a sharp map that the model explains weighs more than a blurred one that it does not. The last stages begin
-    with side chains turned into the rotamers that the map favours.
+    with side chains turned into the rotamers that the map favours. The map weighs no less than it must: once the
+    model's geometry is sound, the stages that are left are not run.
     """
     information = POINTS * RESIDUE_VOLUME / target.resolution**3
     positions = torch.from_numpy(np.array(start_xyz, dtype=np.float32))
@@ -136,6 +143,8 @@ def refine(start_xyz: np.ndarray, what: Subject, target: Target, config: BuildCo
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        if _sound(positions.detach()[None], what.tables):
+            break
     return _finite(positions)
 
 
@@ -144,6 +153,17 @@ def misfit(positions_xyz: np.ndarray, what: Subject, target: Target) -> float:
     with torch.no_grad():
         positions = torch.from_numpy(np.ascontiguousarray(positions_xyz, dtype=np.float32))
         return float(target.misfit(*_Drawn(what).atoms(positions, 0)))
+
+
+def _sound(positions: Tensor, tables: Stereochemistry) -> bool:
+    """Whether a model (1, atom, 3) has the geometry of a good structure."""
+    shares = (
+        (ramachandran_distance(positions, tables.ramachandran, "favored") > 0, 1 - FAVOURED),
+        (ramachandran_distance(positions, tables.ramachandran, "allowed") > 0, OUTLIERS),
+        (rotamer_class(positions, tables.rotamers) == 0, ROTAMER_OUTLIERS),
+    )
+    good = all(int(off.sum()) <= most * off.numel() for off, most in shares)
+    return good and float(clash_score(positions, tables.clashes)) <= CLASHES
 
 
 def _turned(positions_xyz: np.ndarray, what: Subject, target: Target, information: float) -> np.ndarray:

@@ -219,7 +219,10 @@ def scene_of(xyz: np.ndarray, number: np.ndarray, model: AtomicModel, target: Ta
 
 
 def _gains(chains: SideChains, positions_xyz: np.ndarray, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """What each rotamer gains over the side chain as it is, nats (row, choice); and all of them placed."""
+    """What each rotamer gains over the side chain as it is, nats (row, choice); and all of them placed.
+
+    Nothing is gained by one that the map speaks against.
+    """
     placed = chains.placed(positions_xyz)
     moving = chains.turns[0]
     number = scene.number[chains.atoms[0, moving]]
@@ -233,7 +236,7 @@ def _gains(chains: SideChains, positions_xyz: np.ndarray, scene: Scene) -> tuple
     likelihood = scene.likelihood(now, choices, number)
     before = _prior(chains.name, chains.angles(positions_xyz))
     gain = likelihood + chains.prior - before[:, None] - CLASH * (overlap[:, 1:] - overlap[:, :1])
-    return gain, placed
+    return np.where(likelihood >= 0, gain, -np.inf), placed
 
 
 def _contact(first: np.ndarray, second: np.ndarray) -> np.ndarray:

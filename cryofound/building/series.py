@@ -86,11 +86,15 @@ def build_state(
 ) -> Built:
     """One state from a model to begin with; from another state's, maps are not seen as coarsely.
 
-    What lies where the map has no such thing is looked for elsewhere, and kept there if the whole fits better.
+    A start that is near is lost where a map is seen coarsely, one that is far where it is not: the motion is told both
+    ways, and the better fit is kept. What lies where the map has no such thing is looked for elsewhere, and kept there
+    if the whole fits better.
     Atoms are refined against `sharp`, by default the same target.
     """
     coarsest = config.coarsest_between if source >= 0 else config.coarsest
-    placed = fit_motion(start_xyz, what, target, config, max(coarsest, target.resolution))
+    seen = sorted({max(each, target.resolution) for each in (NEARNESS, coarsest)})
+    moves = [fit_motion(start_xyz, what, target, config, each) for each in seen]
+    placed = min(moves, key=lambda each: misfit(each, what, target))
     elsewhere = relocated(placed, what, target)
     if elsewhere is not None:
         again = fit_motion(elsewhere, what, target, config, max(NEARNESS, target.resolution))
