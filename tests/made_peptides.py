@@ -10,15 +10,17 @@ from cryofound.structure.atomic_model import ATOM_NAMES, BACKBONE, ELEMENTS, RES
 from cryofound.structure.reading import SIDE_CHAINS
 
 
-def made_peptide(sequence: Sequence[str], omega: float | Sequence[float] = 180.0) -> AtomicModel:
-    """An extended chain (phi -120, psi 130 degrees) of named residues; omega (degrees) of each of its peptide bonds."""
+def made_peptide(
+    sequence: Sequence[str], omega: float | Sequence[float] = 180.0, phi: float = -120.0, psi: float = 130.0
+) -> AtomicModel:
+    """A chain of named residues, extended by default; torsions in degrees, omega also of each of its peptide bonds."""
     omegas = np.broadcast_to(omega, len(sequence) - 1)
     chain = [np.array([0.0, 0.0, 0.0]), np.array([1.459, 0.0, 0.0])]
-    chain.append(placed(np.array([0.0, 1.0, 0.0]), *chain, 1.525, 111.0, -120.0))
+    chain.append(placed(np.array([0.0, 1.0, 0.0]), *chain, 1.525, 111.0, phi))
     for each in omegas:
-        chain.append(placed(*chain[-3:], 1.334, 116.7, 130.0))
+        chain.append(placed(*chain[-3:], 1.334, 116.7, psi))
         chain.append(placed(*chain[-3:], 1.459, 122.0, float(each)))
-        chain.append(placed(*chain[-3:], 1.525, 111.0, -120.0))
+        chain.append(placed(*chain[-3:], 1.525, 111.0, phi))
     positions, names, index = [], [], []
     for row, kind in enumerate(sequence):
         n, ca, c = chain[3 * row : 3 * row + 3]
@@ -26,7 +28,7 @@ def made_peptide(sequence: Sequence[str], omega: float | Sequence[float] = 180.0
         coord = dict(zip(drawn.atom_name.tolist(), drawn.coord, strict=True))
         _, move = superimpose(np.stack([n, ca, c]), np.stack([coord[name] for name in BACKBONE[:3]]))
         at = {name: move.apply(coord[name][None])[0] for name in SIDE_CHAINS[kind].split()}
-        at |= {"N": n, "CA": ca, "C": c, "O": placed(n, ca, c, 1.231, 120.4, 130.0 - 180.0)}
+        at |= {"N": n, "CA": ca, "C": c, "O": placed(n, ca, c, 1.231, 120.4, psi - 180.0)}
         for name in sorted(at, key=ATOM_NAMES.index):
             positions.append(at[name])
             names.append(name)

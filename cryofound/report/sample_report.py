@@ -11,7 +11,7 @@ from cryofound.evaluation.principal_motions import PrincipalMotions
 from cryofound.evaluation.scored_model import ScoredModel
 
 SHOWN = 64  # samples in the viewer at most
-BETWEEN = 3  # frames of the path between two samples
+FRAMES = 45  # of the path, about, where samples are few
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,16 @@ def turn_to_see(motion_xyz: np.ndarray) -> list[float]:
     return [round(float(each), 5) for each in turn.as_quat()]
 
 
-def path_through(states_xyz: Sequence[np.ndarray], between: int = BETWEEN) -> np.ndarray | None:
-    """(frame, atom, 3): straight lines from each state (atom, 3) to the next; None for a single one."""
+def path_through(states_xyz: Sequence[np.ndarray], frames: int = FRAMES) -> np.ndarray | None:
+    """(frame, atom, 3): straight lines from each state (atom, 3) to the next; None for a single one.
+
+    Between two states are as many frames as make about `frames` in all, and at least one.
+    """
     if len(states_xyz) < 2:
         return None
-    frames = [states_xyz[0]]
+    between = max(frames // (len(states_xyz) - 1) - 1, 1)
+    path = [states_xyz[0]]
     for row in range(1, len(states_xyz)):
         parts = np.linspace(0, 1, between + 2)[1:]
-        frames += [(1 - part) * states_xyz[row - 1] + part * states_xyz[row] for part in parts]
-    return np.stack(frames)
+        path += [(1 - part) * states_xyz[row - 1] + part * states_xyz[row] for part in parts]
+    return np.stack(path)

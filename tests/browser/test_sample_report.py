@@ -71,7 +71,7 @@ def test_colours_follow_what_is_asked_for(report: Opened):
     page = report.page
     assert page.input_value("#colouring") == "uncertainty"
     seen = set()
-    for colouring, high in (("uncertainty", "1.5"), ("rmsf", "2.0"), ("displacement", None), ("chain", None)):
+    for colouring, high in (("uncertainty", "1.48"), ("rmsf", "1.97"), ("displacement", None), ("chain", None)):
         page.select_option("#colouring", colouring)
         seen.add(report.picture())
         assert page.locator("#legend .scale").count() == (colouring != "chain")

@@ -1,7 +1,7 @@
 "use strict";
 // The report of an ensemble: its samples in the order of a motion, and how sure each residue is.
 
-const PLACES = { uncertainty: 1, rmsf: 1, displacement: 1 };
+const PLACES = { uncertainty: 2, rmsf: 2, displacement: 2 };
 
 function fill({ figures, residues, states, drawn }) {
   for (const state of states) Object.assign(state, residues); // alike in all samples

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryofound.report.sample_page import write_sample_report
-from cryofound.report.sample_report import BETWEEN, path_through, shown_rows, turn_to_see
+from cryofound.report.sample_report import FRAMES, path_through, shown_rows, turn_to_see
 from tests.html_page import Page
 from tests.made_samples import ANGLES, made_report
 
@@ -35,7 +35,7 @@ def test_the_viewer_has_the_samples_along_the_first_motion_and_a_path_through_th
     angles = [ANGLES[int(name.removeprefix("sample_")) - 1] for name in names]
     assert angles in (sorted(ANGLES), sorted(ANGLES, reverse=True))
     path = page.data["drawn"]["path"]["place"]
-    assert path == pytest.approx(np.linspace(0, len(ANGLES) - 1, (len(ANGLES) - 1) * (BETWEEN + 1) + 1).tolist())
+    assert path == pytest.approx(np.linspace(0, len(ANGLES) - 1, FRAMES // 4 * 4 + 1).tolist(), abs=1e-4)
     assert page.data["drawn"]["beside"] is not None
     assert page.data["residues"]["uncertainty"][:1] == [0.5]
     assert len(page.data["residues"]["rmsf"]) == 60
@@ -90,7 +90,7 @@ def test_rows_are_taken_evenly_along_a_motion():
 
 def test_a_path_ends_at_its_states_and_has_equal_steps():
     states = np.array([[[0.0, 0, 0]], [[4.0, 0, 0]], [[4.0, 8, 0]]])
-    path = path_through(list(states), between=3)
+    path = path_through(list(states), frames=8)
     assert path is not None
     assert path[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 4, 4, 4, 4]
     assert path[:, 0, 1].tolist() == [0, 0, 0, 0, 0, 2, 4, 6, 8]
