@@ -69,6 +69,7 @@ def made_report(
             "clashes": np.full(count, 4.2),
             "repair": np.full(count, 0.11),
         },
+        limits={"rama_outliers": 0.5},
         shown=shown,
         positions_xyz=samples[shown],
         profiles={"uncertainty": 0.5 + along, "rmsf": 2 * along, "hinge_one, its training states": 1.5 * along},

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,13 @@ COLUMNS = (
     ),
     Score(
         "rama_outliers", "Ramachandran outliers", 2,
-        "Residues with a twist of the backbone that is hardly ever seen in good structures.", "%", 0.5,
+        "Residues with a twist of the backbone that is hardly ever seen in good structures; marked above 0.5 % "
+        "where the reference has fewer.", "%",
     ),
     Score(
         "clashes", "Clashes per 1,000 atoms", 1,
-        "Pairs of heavy atoms that lie too close, for 1,000 atoms, by this program's own count; compare it with the "
-        "reference's, which stands below the table.",
+        "Pairs of heavy atoms that lie too close, for 1,000 atoms, by this program's own count; marked where it "
+        "is 5 above the reference's, which stands below the table.",
     ),
     Score(
         "repair", "Moved by repair", 3,
@@ -68,7 +69,9 @@ def write_sample_report(path: Path, report: SampleReport) -> None:
     ca = _ca_rows(report)
     moved = np.full((len(states_xyz), len(report.model.residues)), np.nan)
     moved[:, ca >= 0] = np.linalg.norm(report.positions_xyz[:, ca[ca >= 0]] - reference_xyz[ca[ca >= 0]], axis=2)
-    columns = [score for score in COLUMNS if score.quantity in report.figures]
+    columns = [
+        replace(score, limit=report.limits.get(score.quantity)) for score in COLUMNS if score.quantity in report.figures
+    ]
     rows = _rows(report, columns)
     data = {
         "drawn": viewer.drawn

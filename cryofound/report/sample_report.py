@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from cryofound.evaluation.principal_motions import PrincipalMotions
 from cryofound.evaluation.scored_model import ScoredModel
@@ -32,7 +31,8 @@ class SampleReport:
     """An ensemble as its report shows it.
 
     model: the reference in its own frame, protein alone, whose atoms the positions are of, in its order. names: of all
-    samples as they were drawn, and figures by name (sample,) of each, NaN where unknown. shown (shown,) rows of the
+    samples as they were drawn, and figures by name (sample,) of each, NaN where unknown; limits: the highest value of
+    some that is well. shown (shown,) rows of the
     samples that the viewer has, along the first principal motion, and positions_xyz (shown, atom, 3) theirs; profiles
     by name (residue,), NaN where nothing is known, of which `uncertainty` and `rmsf` (angstrom) are always there; other
     names are words for a legend. facts: what the manifest says.
@@ -42,6 +42,7 @@ class SampleReport:
     model: ScoredModel
     names: tuple[str, ...]
     figures: Mapping[str, np.ndarray]
+    limits: Mapping[str, float]
     shown: np.ndarray
     positions_xyz: np.ndarray
     profiles: Mapping[str, np.ndarray]
@@ -64,8 +65,8 @@ def turn_to_see(motion_xyz: np.ndarray) -> list[float]:
     """
     _, axes = np.linalg.eigh(motion_xyz.T @ motion_xyz)
     least = axes[:, 0] * (1.0 if axes[2, 0] >= 0 else -1.0)
-    turn, _ = Rotation.align_vectors(np.array([[0.0, 0.0, 1.0]]), least[None])
-    return [round(float(each), 5) for each in turn.as_quat()]
+    turn = np.array([least[1], -least[0], 0.0, 1.0 + least[2]])  # about the axis normal to both directions
+    return [round(float(each), 5) for each in turn / np.linalg.norm(turn)]
 
 
 def path_through(states_xyz: Sequence[np.ndarray], frames: int = FRAMES) -> np.ndarray | None:
