@@ -15,7 +15,8 @@ from cryofound.config import Recipe, load_recipe
 from cryofound.ensemble.store import open_store
 from cryofound.ensemble.system import has_unseen
 from cryofound.errors import CryoFoundError
-from cryofound.sampling.zero_shot import load_flow_model, sample_system
+from cryofound.sampling.flow_model import load_flow_model
+from cryofound.sampling.zero_shot import sample_system
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from cryofound.errors import RecipeError
@@ -197,14 +197,36 @@ class Stage2Config(Section):
 
 
 class RepairConfig(Section):
-    """Stereochemical repair of samples; weights are relative to one squared angstrom of movement."""
+    """Stereochemical repair of samples: evaluations of the physics terms, and how far it may go."""
 
-    iterations: int = Field(default=200, ge=0, description="L-BFGS iterations per sample; 0 leaves samples as decoded")
-    bond_weight: float = 1.0
-    peptide_weight: float = 2.0
-    residue_weight: float = 1.0
-    ramachandran_weight: float = Field(default=0.003, description="per squared degree of excess")
-    ramachandran_margin: float = Field(default=6.0, description="degrees inside the allowed region that are asked for")
+    iterations: int = Field(
+        default=40, ge=0, description="evaluations of a round (a sample not yet sound has more); 0: samples as decoded"
+    )
+    rounds: int = Field(default=3, ge=1, description="most of them")
+    movement_weight: float = Field(
+        default=300.0, ge=0, description="of the mean squared movement, per squared angstrom, beside the physics terms"
+    )
+    stereochemistry: StereochemistryConfig = StereochemistryConfig()
+    most_movement: float = Field(
+        default=1.0, gt=0, description="angstrom RMS over atoms; a sample that needs more is not valid"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, values: object) -> object:
+        """Recipes inside trained models tell the weights of an earlier repair, which have no meaning any more."""
+        retired = {f"{name}_weight" for name in ("bond", "peptide", "residue", "ramachandran")} | {
+            "ramachandran_margin"
+        }
+        return {key: each for key, each in values.items() if key not in retired} if isinstance(values, dict) else values
+
+
+class ValidityConfig(Section):
+    """What a sample must keep to be counted; what the reference itself breaks is allowed to samples as well."""
+
+    ramachandran_outliers: float = Field(default=0.02, ge=0, le=1, description="share of residues beyond reference's")
+    clashes: float = Field(default=10.0, ge=0, description="per 1000 atoms beyond the reference's, by our own count")
+    bond_rms: float = Field(default=0.05, gt=0, description="angstrom from ideal lengths")
 
 
 class BuildConfig(Section):
@@ -253,6 +275,8 @@ class SamplingConfig(Section):
     )
     guidance: float = Field(default=1.0, description="classifier-free strength; 1 is the plain conditional flow")
     repair: RepairConfig = RepairConfig()
+    validity: ValidityConfig = ValidityConfig()
+    attempts_per_sample: int = Field(default=4, ge=1, description="draws for each sample wanted before giving up")
 
 
 class EngineConfig(Section):

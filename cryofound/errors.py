@@ -29,5 +29,9 @@ class TrainingError(CryoFoundError):
     """Training cannot go on: a non-finite loss, or a checkpoint that does not fit the recipe."""
 
 
+class SamplingError(CryoFoundError):
+    """A model that does not draw as many valid samples of a protein as were asked for."""
+
+
 class TrackingError(CryoFoundError):
     """MLflow cannot be reached, read or written: its database is locked, gone or damaged, its server is down."""

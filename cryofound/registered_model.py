@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from cryofound.ensemble.store import read_system, system_folder
 from cryofound.manifest import NAME
+from cryofound.sampling.flow_model import FlowModel
 from cryofound.sampling.model_folder import read_model_folder
-from cryofound.sampling.zero_shot import FlowModel, sample_system
+from cryofound.sampling.zero_shot import sample_system
 
 
 class Request(BaseModel):

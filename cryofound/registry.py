@@ -12,8 +12,8 @@ from cryofound.errors import RecipeError, StoreError
 from cryofound.tracking import Run, check_sqlite, quiet_logs, reaching, tracking_uri
 
 if TYPE_CHECKING:  # networks take seconds to import, which no one who lists models should pay
+    from cryofound.sampling.flow_model import FlowModel
     from cryofound.sampling.model_card import ModelCard
-    from cryofound.sampling.zero_shot import FlowModel
 
 REGISTERED, OF_RUN = "models:/", "runs:/"
 LATEST = "latest"  # the alias that MLflow reserves for the highest version

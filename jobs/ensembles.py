@@ -12,7 +12,8 @@ from cryofound.evaluation.baselines import normal_modes_ensemble
 from cryofound.evaluation.metrics import StateScore, evaluate_system
 from cryofound.evaluation.pictures import save_ensemble_picture
 from cryofound.evaluation.scores import EnsembleScore, evaluate_ensemble, write_scores
-from cryofound.sampling.zero_shot import load_flow_model, sample_system
+from cryofound.sampling.flow_model import load_flow_model
+from cryofound.sampling.zero_shot import sample_system
 from cryofound.structure.writing import write_ensemble
 from cryofound.training.scope import Group, group_of, groups
 from jobs.steps import fan_out

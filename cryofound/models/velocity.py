@@ -96,6 +96,8 @@ class _Block(nn.Module):
         return hidden + parts[8] * self.mlp(normed)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        split = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)]
-        out = F.scaled_dot_product_attention(*split, attn_mask=mask[:, None, None])
+        heads = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)]
+        # keys and values of one molecule serve a batch of its samples
+        query, key, value = (part.expand(len(query), -1, -1, -1) for part in heads)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
         return out.transpose(1, 2).flatten(-2)

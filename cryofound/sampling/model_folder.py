@@ -19,9 +19,9 @@ from cryofound.ensemble.store import STORE, system_folder
 from cryofound.errors import RecipeError, StoreError
 from cryofound.manifest import NAME, is_finished, publishing, read_manifest, write_manifest
 from cryofound.revision import git_revision
+from cryofound.sampling.flow_model import FlowModel, load_flow_model
 from cryofound.sampling.members import members_of, read_members, write_members
 from cryofound.sampling.model_card import ModelCard, Scores, card_text, model_card
-from cryofound.sampling.zero_shot import FlowModel, load_flow_model
 from cryofound.training.checkpoints import CONFIG, WEIGHTS, load_export, load_export_config
 
 SCHEMA = 1

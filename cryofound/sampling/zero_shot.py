@@ -1,75 +1,98 @@
 """Zero-shot sampling: an ensemble for a reference, with or without maps of its own."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from cryofound.config import Recipe
+from cryofound.config import SamplingConfig
 from cryofound.ensemble.system import System
-from cryofound.generative.solvers import guided, solve_ode
-from cryofound.models.vae import VAE
-from cryofound.models.velocity import VelocityNetwork
-from cryofound.sampling.members import Member
-from cryofound.sampling.repair import repair
-from cryofound.training.checkpoints import load_weights
-from cryofound.training.molecules import molecule_batch
-from cryofound.training.stage1 import build_vae
-from cryofound.training.stage2 import build_velocity
+from cryofound.errors import SamplingError
+from cryofound.sampling.drawing import Conditioned, SymmetryChoice, conditioned, decoded, draw_latents
+from cryofound.sampling.flow_model import FlowModel
+from cryofound.sampling.repair import RepairTables, repair, repair_tables
+from cryofound.sampling.validity import faults, soundness, told
+from cryofound.structure.symmetry import find_symmetry
 
 
 @dataclass(frozen=True)
-class FlowModel:
-    """A trained pair of networks, their recipe, the names of the systems that own a residual, and what is kept of them.
+class Drawn:
+    """Some valid samples of a system.
 
-    Without members a newcomer finds no family.
+    number (sample,) int64, which draws they are; positions_xyz (sample, atom, 3) float32 angstrom, repaired; latent
+    (sample, token, C) float32; moved (sample,) angstrom RMS over atoms by repair; outliers (sample,) share of residues
+    that are Ramachandran outliers; clashes (sample,) per 1000 atoms, by our own count; dropped: draws that were not
+    valid, all chunks so far taken together.
     """
 
-    recipe: Recipe
-    training_ids: tuple[str, ...]
-    vae: VAE
-    velocity: VelocityNetwork
-    members: tuple[Member, ...] = ()
+    number: np.ndarray
+    positions_xyz: np.ndarray
+    latent: np.ndarray
+    moved: np.ndarray
+    outliers: np.ndarray
+    clashes: np.ndarray
+    dropped: int
 
 
-def load_flow_model(recipe: Recipe, training_ids: Sequence[str], stage1: Path, stage2: Path) -> FlowModel:
-    """Load the exports of both stages; raises StoreError where one is damaged or of another recipe."""
-    vae, velocity = build_vae(recipe, len(training_ids)), build_velocity(recipe)
-    load_weights(vae, stage1)
-    load_weights(velocity, stage2)
-    return FlowModel(recipe, tuple(training_ids), vae.eval(), velocity.eval())
+def draw_valid(
+    model: FlowModel, system: System, settings: SamplingConfig, seed: int, *, symmetry: SymmetryChoice = "kept"
+) -> Iterator[Drawn]:
+    """Draw, decode, repair and check until `settings.samples` are valid, chunk by chunk in the order of their numbers.
+
+    The system must be in the canonical frame of its family. Its symmetry holds for samples exactly if kept; released,
+    copies of a chain move on their own. Memory does not grow with the number of samples. Raises SamplingError when
+    `attempts_per_sample` times as many were drawn and fewer are valid.
+    """
+    what, tables = conditioned(model, system, symmetry), _tables(system, symmetry)
+    limit = settings.samples * settings.attempts_per_sample
+    valid, first, reasons = 0, 0, Counter[str]()
+    while valid < settings.samples:
+        if first == limit:
+            raise SamplingError(
+                f"{system.system_id}: {valid} of {settings.samples} samples are valid after {limit} draws "
+                f"({told(reasons)}); ask for fewer, or raise sampling.attempts_per_sample or the limits of "
+                "sampling.validity and sampling.repair.most_movement"
+            )
+        numbers = np.arange(first, min(first + min(what.chunk, settings.samples - valid), limit))
+        first += len(numbers)
+        drawn, found = _drawn(what, tables, settings, seed, numbers)
+        reasons.update({reason: int(wrong.sum()) for reason, wrong in found.items() if wrong.any()})
+        sound = ~np.any(list(found.values()), axis=0)
+        valid += int(sound.sum())
+        if sound.any():
+            per_sample = ("number", "positions_xyz", "latent", "moved", "outliers", "clashes")
+            yield Drawn(*(getattr(drawn, name)[sound] for name in per_sample), dropped=first - valid)
 
 
-@torch.no_grad()
 def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
-    """Draw latents from the flow and decode them at the reference and repair them: (sample, atom, 3) float32 angstrom.
+    """The first draws of a system, valid or not, decoded and repaired: (sample, atom, 3) float32 angstrom.
 
-    Number of samples, solver steps and guidance are the recipe's. A system that was trained on uses its residual, any
-    other one zero. The system must be in the canonical frame of its family.
+    Number of samples, solver steps and guidance are the recipe's. What a model is worth is told by all its draws: what
+    a user is given comes from `draw_valid`. The system must be in the canonical frame of its family.
     """
     settings = model.recipe.sampling
-    count = settings.samples
-    row = model.training_ids.index(system.system_id) if system.system_id in model.training_ids else -1
-    molecule = molecule_batch([system], [row], model.recipe.model)
-    tokens = model.vae.tokens(molecule, system.grid.shape_zyx[0]).rows(torch.zeros(count, dtype=torch.long))
-    residues = model.velocity.condition(molecule).expand(count, -1, -1)
-    mask = molecule.residue_mask.expand(count, -1)
-    kept, dropped = torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
+    what = conditioned(model, system)
+    positions = decoded(what, draw_latents(what, settings, seed, range(settings.samples)))
+    if settings.repair.iterations == 0:
+        return positions
+    tables = _tables(system, "kept")
+    rows = range(0, len(positions), what.chunk)
+    return np.concatenate([repair(positions[row : row + what.chunk], tables, settings.repair)[0] for row in rows])
 
-    def velocity(x_t: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        conditional = model.velocity(x_t, time, tokens, residues, mask, kept)
-        if settings.guidance == 1:
-            return conditional
-        return guided(conditional, model.velocity(x_t, time, tokens, residues, mask, dropped), settings.guidance)
 
-    generator = torch.Generator().manual_seed(seed)
-    shape = (count, tokens.mask.shape[1], model.recipe.model.latent_channels)
-    x_0 = torch.randn(shape, generator=generator) * tokens.mask[..., None]
-    x_1 = solve_ode(velocity, x_0, settings.solver_steps, settings.solver)
-    latent = model.velocity.unwhiten(x_1) * tokens.mask[..., None]
-    displacement = model.vae.decode(latent, molecule.rows(torch.zeros(count, dtype=torch.long)), tokens)
-    decoded = (molecule.reference_xyz + displacement).numpy()
-    with torch.enable_grad():
-        return repair(system.reference, decoded, settings.repair)
+def _tables(system: System, symmetry: SymmetryChoice) -> RepairTables:
+    tied = symmetry == "kept" and system.symmetry != "C1"
+    return repair_tables(system.reference, find_symmetry(system.reference, system.symmetry) if tied else None)
+
+
+def _drawn(
+    what: Conditioned, tables: RepairTables, settings: SamplingConfig, seed: int, numbers: np.ndarray
+) -> tuple[Drawn, dict[str, np.ndarray]]:
+    """The samples with these numbers, and what is wrong with which of them."""
+    latent = draw_latents(what, settings, seed, numbers.tolist())
+    positions, moved = repair(decoded(what, latent), tables, settings.repair)
+    own = soundness(torch.from_numpy(positions), tables.terms)
+    found = faults(own, tables.reference, moved, settings.repair, settings.validity)
+    return Drawn(numbers, positions, latent.numpy(), moved, own.outliers, own.clashes, 0), found

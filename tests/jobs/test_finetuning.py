@@ -18,7 +18,8 @@ from cryofound.errors import RecipeError
 from cryofound.evaluation.scores import write_scores
 from cryofound.manifest import publishing
 from cryofound.registry import fetch_model
-from cryofound.sampling.zero_shot import load_flow_model, sample_system
+from cryofound.sampling.flow_model import load_flow_model
+from cryofound.sampling.zero_shot import sample_system
 from cryofound.training.checkpoints import WEIGHTS, load_export_config
 from cryofound.training.finetuning import find_pretrained
 from cryofound.training.scope import groups

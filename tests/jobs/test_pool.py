@@ -12,7 +12,8 @@ from cryofound.config import load_recipe
 from cryofound.ensemble.store import open_store
 from cryofound.errors import TrainingError
 from cryofound.manifest import PARTIAL, is_finished
-from cryofound.sampling.zero_shot import load_flow_model, sample_system
+from cryofound.sampling.flow_model import load_flow_model
+from cryofound.sampling.zero_shot import sample_system
 from cryofound.training.checkpoints import WEIGHTS, load_export_config
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups

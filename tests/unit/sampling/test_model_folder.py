@@ -16,8 +16,9 @@ from cryofound.config import Recipe
 from cryofound.ensemble.store import read_system, system_folder
 from cryofound.errors import RecipeError, StoreError
 from cryofound.manifest import NAME, is_finished, write_manifest
+from cryofound.sampling.flow_model import FlowModel, load_flow_model
 from cryofound.sampling.model_folder import read_card, read_model, write_model_folder
-from cryofound.sampling.zero_shot import FlowModel, load_flow_model, sample_system
+from cryofound.sampling.zero_shot import sample_system
 from cryofound.training.checkpoints import WEIGHTS
 from tests.made_models import RECIPE, TRAINED
 

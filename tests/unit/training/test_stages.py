@@ -15,7 +15,8 @@ from cryofound.maps.density_map import Grid
 from cryofound.models.latent_grid import occupied_tokens
 from cryofound.physics.correlation import ncc
 from cryofound.physics.density import render_gaussian
-from cryofound.sampling.zero_shot import FlowModel, sample_system
+from cryofound.sampling.flow_model import FlowModel
+from cryofound.sampling.zero_shot import sample_system
 from cryofound.structure.atomic_model import ATOM_NAMES, AtomicModel
 from cryofound.training.latents import LatentSet, nearest_tokens, with_interpolations
 from cryofound.training.molecules import molecule_batch
