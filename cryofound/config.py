@@ -200,9 +200,8 @@ class RepairConfig(Section):
     """Stereochemical repair of samples: evaluations of the physics terms, and how far it may go."""
 
     iterations: int = Field(
-        default=40, ge=0, description="evaluations of a round (a sample not yet sound has more); 0: samples as decoded"
+        default=80, ge=0, description="most evaluations of the terms; a sample that is sound takes no more; 0: none"
     )
-    rounds: int = Field(default=3, ge=1, description="most of them")
     movement_weight: float = Field(
         default=300.0, ge=0, description="of the mean squared movement, per squared angstrom, beside the physics terms"
     )
@@ -215,10 +214,8 @@ class RepairConfig(Section):
     @classmethod
     def _without_retired(cls, values: object) -> object:
         """Recipes inside trained models tell the weights of an earlier repair, which have no meaning any more."""
-        retired = {f"{name}_weight" for name in ("bond", "peptide", "residue", "ramachandran")} | {
-            "ramachandran_margin"
-        }
-        return {key: each for key, each in values.items() if key not in retired} if isinstance(values, dict) else values
+        names = ("bond_weight", "peptide_weight", "residue_weight", "ramachandran_weight", "ramachandran_margin")
+        return {key: each for key, each in values.items() if key not in names} if isinstance(values, dict) else values
 
 
 class ValidityConfig(Section):

@@ -6,6 +6,7 @@ angles (Packwood et al. 2016, doi:10.1063/1.4947024), which is factorised once f
 that symmetry ties are placed by its operators from the atoms of the first of them, and so stay alike to rounding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ from cryofound.structure.symmetry import Symmetry
 # stiffness of bonds, of angles and of an atom by itself, relative to one another
 BOND, ANGLE, ALONE = 1.0, 0.3, 1.0
 FIRST, LONGEST = 0.02, 0.3  # angstrom that an atom moves in the first step, and in any
-# Where a sample is done before its last round: share of outliers, and clashes beyond the reference's.
+ROUND = 20  # evaluations after which samples are looked at
+# Where a sample is done: share of outliers, and clashes beyond the reference's.
 WANTED_OUTLIERS, WANTED_CLASHES = 0.004, 3.0
 STRONGER = 4.0  # factor of the Ramachandran term from one round to the next
 
@@ -59,9 +61,8 @@ def repair_tables(reference: AtomicModel, symmetry: Symmetry | None = None) -> R
 def repair(samples_xyz: np.ndarray, tables: RepairTables, config: RepairConfig) -> tuple[np.ndarray, np.ndarray]:
     """Repaired samples (sample, atom, 3) float32 angstrom, and how far each went, (sample,) angstrom RMS over atoms.
 
-    Samples with symmetry mates begin with all copies as the first. One that is sound after a round goes no further;
-    in the next one torsions weigh more.
-    With no iterations they stay as they are.
+    Samples with symmetry mates begin with all copies as the first. One that is sound after ROUND evaluations goes no
+    further; for the others torsions weigh more in the next ones. With no iterations they stay as they are.
     """
     decoded = torch.from_numpy(np.ascontiguousarray(samples_xyz, dtype=np.float32))
     if config.iterations == 0:
@@ -70,12 +71,15 @@ def repair(samples_xyz: np.ndarray, tables: RepairTables, config: RepairConfig) 
     start = decoded if mates is None else decoded[:, mates.unique]
     home = decoded if mates is None else mates.all_atoms(start)
     found, open_rows = start.clone(), torch.arange(len(start))
-    for number in range(config.rounds):
+    for number, done in enumerate(range(0, config.iterations, ROUND)):
         weight = STRONGER**number * config.stereochemistry.ramachandran
         terms = config.stereochemistry.model_copy(update={"ramachandran": weight})
-        found[open_rows] = _relaxed(found[open_rows], home[open_rows], tables, config, terms)
-        done = _done(_whole(found[open_rows], mates), tables)
-        open_rows = open_rows[~done]
+        evaluations = min(ROUND, config.iterations - done)
+        energy = _energy(home[open_rows], tables, terms, config.movement_weight)
+        found[open_rows] = descend(
+            found[open_rows], energy, evaluations, tables.precondition, first=FIRST, longest=LONGEST
+        )
+        open_rows = open_rows[~_sound(_whole(found[open_rows], mates), tables)]
         if not len(open_rows):
             break
     repaired = _whole(found, mates)
@@ -83,24 +87,24 @@ def repair(samples_xyz: np.ndarray, tables: RepairTables, config: RepairConfig) 
     return repaired.numpy(), moved.numpy()
 
 
-def _relaxed(
-    start: Tensor, home: Tensor, tables: RepairTables, config: RepairConfig, weights: StereochemistryConfig
-) -> Tensor:
-    """Unique atoms (sample, unit, 3) after one round; home (sample, atom, 3) is where movement counts from."""
+def _energy(
+    home: Tensor, tables: RepairTables, weights: StereochemistryConfig, movement_weight: float
+) -> Callable[[Tensor], Tensor]:
+    """What is least where unique atoms (sample, unit, 3) are sound and near home (sample, atom, 3)."""
 
     def energy(unique_xyz: Tensor) -> Tensor:
         positions = _whole(unique_xyz, tables.mates)
         movement = (positions - home).square().sum(-1).mean(1)
-        return stereochemistry_loss(positions, tables.terms, weights) + config.movement_weight * movement
+        return stereochemistry_loss(positions, tables.terms, weights) + movement_weight * movement
 
-    return descend(start, energy, config.iterations, tables.precondition, first=FIRST, longest=LONGEST)
+    return energy
 
 
 def _whole(unique_xyz: Tensor, mates: Mates | None) -> Tensor:
     return unique_xyz if mates is None else mates.all_atoms(unique_xyz)
 
 
-def _done(positions_xyz: Tensor, tables: RepairTables) -> Tensor:
+def _sound(positions_xyz: Tensor, tables: RepairTables) -> Tensor:
     own, reference = soundness(positions_xyz, tables.terms), tables.reference
     outliers = own.outliers <= max(float(reference.outliers[0]), WANTED_OUTLIERS)
     return torch.from_numpy(outliers & (own.clashes <= reference.clashes[0] + WANTED_CLASHES))

@@ -79,7 +79,7 @@ def test_curves_parameters_tags_and_artifacts_are_read_back(home: Path, tmp_path
     assert stored.data.params["seed"] == "4"
     assert stored.data.params["entries"] == '["a.yaml", "b.yaml"]'
     assert stored.data.params["grid.box_size"] == "64"
-    assert stored.data.params["sampling.repair.iterations"] == "40"
+    assert stored.data.params["sampling.repair.iterations"] == "80"
     assert stored.data.tags["recipe"] == "0123"
     history = client(home).get_metric_history(run.run_id, "stage1/total")
     assert {point.step: point.value for point in history} == {step: 1.0 / step for step in range(1, 1501)}
