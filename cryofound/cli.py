@@ -8,18 +8,34 @@ from cryofound.commands import (
     build,
     catalog,
     evaluate,
+    interpolate,
     models,
     morph,
     plan,
     recipe,
     reference,
     reference_data,
+    sample,
     score,
     store,
 )
 from cryofound.errors import CryoFoundError
 
-NOUNS = (recipe, plan, catalog, reference, reference_data, build, score, evaluate, store, models, morph)
+NOUNS = (
+    recipe,
+    plan,
+    catalog,
+    reference,
+    reference_data,
+    build,
+    score,
+    evaluate,
+    store,
+    models,
+    sample,
+    interpolate,
+    morph,
+)
 
 
 def parser() -> argparse.ArgumentParser:

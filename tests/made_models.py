@@ -19,10 +19,12 @@ from cryofound.maps.density_map import Grid
 from cryofound.physics.density import render_gaussian
 from cryofound.registry import promote, register_model
 from cryofound.sampling.model_folder import write_model_folder
+from cryofound.structure.atomic_model import RESIDUE_TYPES, AtomicModel
 from cryofound.training.checkpoints import save_export
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.stage1 import Stage1
 from cryofound.training.stage2 import Stage2
+from tests.made_peptides import made_peptide
 from tests.made_proteins import made_protein
 
 RECIPE = Recipe.model_validate(
@@ -36,7 +38,10 @@ RECIPE = Recipe.model_validate(
         },
         "stage1": {"batch_size": 2, "stereochemistry_weight": 0},
         "stage2": {"batch_size": 2, "width": 16, "depth": 1, "heads": 2},
-        "sampling": {"samples": 2, "solver_steps": 2, "repair": {"iterations": 0}},
+        "sampling": {
+            "samples": 2, "solver_steps": 2, "repair": {"iterations": 0}, "attempts_per_sample": 50,
+            "validity": {"ramachandran_outliers": 1.0, "clashes": 1e6, "bond_rms": 1e3},
+        },
         "tracking": {"registered_model": "hinges"},
     }
 )  # fmt: skip
@@ -71,6 +76,12 @@ def made_home(folder: Path, truth_seed: int = 0) -> Path:
             save_export(partial, stage.export(module), config)
             (partial / "curve.jsonl").write_text("{}\n")
     return folder
+
+
+def made_relative(seed: int = 0) -> AtomicModel:
+    """A sound helix of the sequence of `one` (seed 0) or `two` (1): a newcomer whose samples can be valid."""
+    sequence = [RESIDUE_TYPES[int(kind)] for kind in made_protein(40, seed=seed).residue_type]
+    return made_peptide(sequence, phi=-57.0, psi=-70.0)
 
 
 def register_two(home: Path, folder: Path) -> Path:
