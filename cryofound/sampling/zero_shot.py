@@ -1,7 +1,9 @@
 """Zero-shot sampling: an ensemble for a reference, with or without maps of its own."""
 
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,34 +38,44 @@ class Drawn:
     dropped: int
 
 
+_PER_SAMPLE = ("number", "positions_xyz", "latent", "moved", "outliers", "clashes")
+
+
 def draw_valid(
     model: FlowModel, system: System, settings: SamplingConfig, seed: int, *, symmetry: SymmetryChoice = "kept"
 ) -> Iterator[Drawn]:
     """Draw, decode, repair and check until `settings.samples` are valid, chunk by chunk in the order of their numbers.
 
     The system must be in the canonical frame of its family. Its symmetry holds for samples exactly if kept; released,
-    copies of a chain move on their own. Memory does not grow with the number of samples. Raises SamplingError when
-    `attempts_per_sample` times as many were drawn and fewer are valid.
+    copies of a chain move on their own. As many chunks are drawn side by side as torch has threads; memory does not
+    grow with the number of samples. Raises SamplingError when `attempts_per_sample` times as many were drawn and fewer
+    are valid.
     """
     what, tables = conditioned(model, system, symmetry), _tables(system, symmetry)
-    limit = settings.samples * settings.attempts_per_sample
-    valid, first, reasons = 0, 0, Counter[str]()
-    while valid < settings.samples:
-        if first == limit:
-            raise SamplingError(
-                f"{system.system_id}: {valid} of {settings.samples} samples are valid after {limit} draws "
-                f"({told(reasons)}); ask for fewer, or raise sampling.attempts_per_sample or the limits of "
-                "sampling.validity and sampling.repair.most_movement"
-            )
-        numbers = np.arange(first, min(first + min(what.chunk, settings.samples - valid), limit))
-        first += len(numbers)
-        drawn, found = _drawn(what, tables, settings, seed, numbers)
-        reasons.update({reason: int(wrong.sum()) for reason, wrong in found.items() if wrong.any()})
-        sound = ~np.any(list(found.values()), axis=0)
-        valid += int(sound.sum())
-        if sound.any():
-            per_sample = ("number", "positions_xyz", "latent", "moved", "outliers", "clashes")
-            yield Drawn(*(getattr(drawn, name)[sound] for name in per_sample), dropped=first - valid)
+    wanted, limit = settings.samples, settings.samples * settings.attempts_per_sample
+    threads = torch.get_num_threads()
+    chunk = min(what.chunk, math.ceil(wanted / threads))
+    valid, dropped, started, reasons = 0, 0, 0, Counter[str]()
+    under_way: deque[Future[tuple[Drawn, dict[str, np.ndarray]]]] = deque()
+    # Chunks side by side: the work of one is many small steps, which threads within them would only wait for.
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        while valid < wanted:
+            while len(under_way) < threads and (count := min(chunk, wanted + dropped - started, limit - started)) > 0:
+                numbers = np.arange(started, started + count)
+                under_way.append(pool.submit(_drawn, what, tables, settings, seed, numbers))
+                started += count
+            if not under_way:
+                raise SamplingError(
+                    f"{system.system_id}: {valid} of {wanted} samples are valid after {limit} draws "
+                    f"({told(reasons)}); ask for fewer, or raise sampling.attempts_per_sample or the limits of "
+                    "sampling.validity and sampling.repair.most_movement"
+                )
+            drawn, found = under_way.popleft().result()
+            reasons.update({reason: int(wrong.sum()) for reason, wrong in found.items() if wrong.any()})
+            sound = ~np.any(list(found.values()), axis=0)
+            valid, dropped = valid + int(sound.sum()), dropped + int((~sound).sum())
+            if sound.any():
+                yield Drawn(*(getattr(drawn, name)[sound] for name in _PER_SAMPLE), dropped=dropped)
 
 
 def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
@@ -92,7 +104,10 @@ def _drawn(
 ) -> tuple[Drawn, dict[str, np.ndarray]]:
     """The samples with these numbers, and what is wrong with which of them."""
     latent = draw_latents(what, settings, seed, numbers.tolist())
-    positions, moved = repair(decoded(what, latent), tables, settings.repair)
+    start = decoded(what, latent)
+    if not np.isfinite(start).all():
+        raise SamplingError(f"model {what.model.recipe.name}: it draws positions that are no numbers; train it again")
+    positions, moved = repair(start, tables, settings.repair)
     own = soundness(torch.from_numpy(positions), tables.terms)
     found = faults(own, tables.reference, moved, settings.repair, settings.validity)
     return Drawn(numbers, positions, latent.numpy(), moved, own.outliers, own.clashes, 0), found
