@@ -1,8 +1,11 @@
 """Ensembles survive the way to a file and back."""
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import biotite.structure.io.pdbx as pdbx
 import gemmi
 import numpy as np
 import pytest
@@ -28,3 +31,21 @@ def test_round_trip(tmp_path: Path) -> None:
     atoms = [atom.b_iso for chain in gemmi.read_structure(str(tmp_path / "e.cif"))[2] for r in chain for atom in r]
     np.testing.assert_allclose(atoms, np.arange(model.n_atoms) % 50)
     assert [path.name for path in tmp_path.iterdir()] == ["e.cif"]
+
+
+def test_models_are_taken_one_after_another(tmp_path: Path) -> None:
+    """No more than one is in memory: each is the same array, filled anew; biotite reads what was in it."""
+    model = made_protein(12)
+    held = np.empty_like(model.positions_xyz)
+
+    def moving() -> Iterator[np.ndarray]:
+        for number in range(4):
+            held[:] = model.positions_xyz + number
+            yield held
+
+    write_ensemble(tmp_path / "e.cif", model, moving(), name="it's a name")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # biotite takes the label columns where there are no author's
+        read = pdbx.get_structure(pdbx.CIFFile.read(tmp_path / "e.cif"))
+    expected = model.positions_xyz + np.arange(4)[:, None, None]
+    np.testing.assert_allclose(read.coord, expected, atol=6e-4)
