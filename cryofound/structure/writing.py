@@ -22,15 +22,13 @@ def write_ensemble(
     They are taken one after another, so that any number can be written. b_factors (atom,) go with every model, 0
     without them. The file appears whole or not at all.
     """
-    structure = gemmi.Structure()
-    structure.add_model(_model(model))
     own_b = np.zeros(model.n_atoms) if b_factors is None else b_factors
-    Stencil.of(structure).write(Path(path), positions_xyz, name, own_b)
+    Stencil.of(numbered_structure(model)).write(Path(path), positions_xyz, name, own_b)
 
 
-def _model(model: AtomicModel) -> gemmi.Model:
+def numbered_structure(model: AtomicModel) -> gemmi.Structure:
     """The atoms of a model without their places; the serial of each is its row."""
-    built = gemmi.Model("1")
+    structure, built = gemmi.Structure(), gemmi.Model("1")
     starts = np.flatnonzero(np.r_[True, model.chain_id[1:] != model.chain_id[:-1]])
     atoms = np.searchsorted(model.residue_index, np.arange(model.n_residues + 1))
     for first, last in zip(starts, [*starts[1:], model.n_residues], strict=True):
@@ -38,7 +36,8 @@ def _model(model: AtomicModel) -> gemmi.Model:
         for residue in range(first, last):
             chain.add_residue(_residue(model, residue, range(atoms[residue], atoms[residue + 1])))
         built.add_chain(chain)
-    return built
+    structure.add_model(built)
+    return structure
 
 
 def _residue(model: AtomicModel, row: int, atoms: range) -> gemmi.Residue:
