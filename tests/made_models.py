@@ -78,9 +78,9 @@ def made_home(folder: Path, truth_seed: int = 0) -> Path:
     return folder
 
 
-def made_relative(seed: int = 0) -> AtomicModel:
-    """A sound helix of the sequence of `one` (seed 0) or `two` (1): a newcomer whose samples can be valid."""
-    sequence = [RESIDUE_TYPES[int(kind)] for kind in made_protein(40, seed=seed).residue_type]
+def made_relative() -> AtomicModel:
+    """A sound helix of the sequence of `one`: a newcomer whose samples can be valid."""
+    sequence = [RESIDUE_TYPES[int(kind)] for kind in made_protein(40, seed=0).residue_type]
     return made_peptide(sequence, phi=-57.0, psi=-70.0)
 
 

@@ -51,7 +51,7 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path: Path, text: str | None
 @pytest.mark.usefixtures("ray_head")
 def test_a_list_is_sampled_and_what_is_refused_does_not_keep_the_others(tmp_path: Path, capsys: pytest.CaptureFixture):
     home = made_home(tmp_path / "home")
-    references = {"near": made_relative(0), "away": made_relative(1), "stranger": made_protein(60, seed=11)}
+    references = {"near": made_relative(), "away": made_relative(), "stranger": made_protein(60, seed=11)}
     for name, model in references.items():
         write_ensemble(tmp_path / f"{name}.cif", model, model.positions_xyz[None])
     (tmp_path / "list.csv").write_text("reference\nnear.cif\nstranger.cif\naway.cif\nmissing.cif\n")
