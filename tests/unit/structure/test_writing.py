@@ -48,4 +48,4 @@ def test_models_are_taken_one_after_another(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")  # biotite takes the label columns where there are no author's
         read = pdbx.get_structure(pdbx.CIFFile.read(tmp_path / "e.cif"))
     expected = model.positions_xyz + np.arange(4)[:, None, None]
-    np.testing.assert_allclose(read.coord, expected, atol=6e-4)
+    np.testing.assert_allclose(np.array(read.coord, dtype=np.float32), expected, atol=6e-4)
