@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import calmodulin, families, flexible_fitting, ingest, physics, real_maps, registration, trust
+from benchmarks import calmodulin, families, flexible_fitting, ingest, physics, real_maps, registration, sampling, trust
 from benchmarks.outcome import Benchmark, outcome_table, write_outcome
 from cryofound import tracking
 from cryofound.config import digest
@@ -24,7 +24,7 @@ BENCHMARKS = {
     for name in calmodulin.RECIPES
 } | {
     each.__name__.rpartition(".")[2].replace("_", "-"): Benchmark(each.measure, each.LIMITS, each.FLOORS)
-    for each in (families, flexible_fitting, ingest, physics, real_maps, registration, trust)
+    for each in (families, flexible_fitting, ingest, physics, real_maps, registration, sampling, trust)
 }
 
 FAMILIES_ALONE = ("folds", "seeds")
