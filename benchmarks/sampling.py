@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.physics import shared_data
 from cryofound.commands.sample_reference import read_sampled_reference
+from cryofound.config import Recipe, validated
 from cryofound.ensemble.store import read_system, system_folder
 from cryofound.ensemble.system import System
 from cryofound.errors import StoreError
@@ -21,13 +22,14 @@ from cryofound.evaluation.monomer_library import validation_library
 from cryofound.evaluation.scored_model import read_scored_models
 from cryofound.evaluation.stereochemistry import ramachandran
 from cryofound.evaluation.validation import clash_score
-from cryofound.sampling.flow_model import FlowModel
+from cryofound.sampling.flow_model import FlowModel, load_flow_model
 from cryofound.sampling.model_folder import read_model
 from cryofound.sampling.newcomer import find_family, newcomer
 from cryofound.sampling.zero_shot import draw_valid
 from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.symmetry import find_symmetry
 from cryofound.structure.writing import write_ensemble
+from cryofound.training.checkpoints import load_export_config
 
 FAMILIES, TRP = Path("families", "fold-0", "seed-0"), Path("trp")
 HELD_OUT = {"calmodulin": "5A2H", "receptor": "b2ar"}
@@ -97,10 +99,13 @@ def _case(case: str, folder: Path) -> tuple[FlowModel, System]:
     home = folder / (TRP if case == "trpv5" else FAMILIES)
     if not home.is_dir():
         raise StoreError(f"{home}: no such folder; train there first, as benchmarks/sampling.py says")
-    model = read_model(home)
     if case in HELD_OUT:
-        (store,) = home.glob("store-*[0-9a-f]")
+        store, stage1, stage2 = (next(home.glob(f"{name}-*[0-9a-f]")) for name in ("store", "stage1", "stage2"))
+        config = load_export_config(stage2)
+        recipe = validated(config["recipe"], Recipe, f"{stage2}: its recipe")
+        model = load_flow_model(recipe, config["training_ids"], stage1, stage2)
         return model, read_system(system_folder(store, HELD_OUT[case]))
+    model = read_model(home)
     reference = read_sampled_reference(shared_data() / TRPV5, case, None).atoms
     relation = find_family(reference, model.members)
     return model, newcomer(reference, model.members, relation, model.recipe, name=case)
