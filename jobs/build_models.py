@@ -30,9 +30,8 @@ from cryofound.errors import CryoFoundError, RecipeError, TrackingError
 from cryofound.home import default_home
 from cryofound.outbox import Outbox
 from jobs.progress import bar
-from jobs.steps import outcomes, refusal_in, stopped
+from jobs.steps import add_task_arguments, outcomes, refusal_in, stopped, task_options
 
-GIB = 2**30
 PATIENCE = TrackingConfig().patience  # seconds for an MLflow that is locked or gone
 HURRY = 2.0  # the same for a job that was stopped: Ray kills it after three
 TOLD = ("cc_mask", "q_score", "rama_outliers", "rota_outliers", "clashscore", "molprobity")
@@ -120,13 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 1 with one line on stderr if the input is at fault."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_system_arguments(parser)
-    parser.add_argument("--cpus", type=float, default=1, help="of one system's task (default: %(default)s)")
-    parser.add_argument("--memory-gib", type=float, help="of one system's task, to keep too many off one node")
-    parser.add_argument("--max-failures", type=int, default=3, help="deaths a task survives (default: %(default)s)")
+    add_task_arguments(parser)
     given = parser.parse_args(arguments)
-    asked: dict[str, Any] = {"num_cpus": given.cpus, "max_retries": given.max_failures}
-    if given.memory_gib:
-        asked["memory"] = int(given.memory_gib * GIB)
+    asked = task_options(given)
     try:
         if not (given.systems or given.entries):
             raise RecipeError("which systems? give --system ID ..., or --entries with files or folders of the catalog")

@@ -32,9 +32,8 @@ from cryofound.reference.reading import STRUCTURE_SUFFIXES
 from cryofound.registry import load_model
 from cryofound.sampling.flow_model import FlowModel
 from jobs.progress import bar
-from jobs.steps import outcomes, refusal_in, stopped
+from jobs.steps import add_task_arguments, outcomes, refusal_in, stopped, task_options
 
-GIB = 2**30
 COLUMNS = ("reference", "name", "fasta", "id")
 
 
@@ -89,13 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--references", type=Path, required=True, help="CSV (reference, name, fasta, id) or folder")
     parser.add_argument("--out", type=Path, required=True, help="folder of their folders")
     add_sampling_arguments(parser)
-    parser.add_argument("--cpus", type=float, default=1, help="of one task (default: %(default)s)")
-    parser.add_argument("--memory-gib", type=float, help="of one task, to keep too many off one node")
-    parser.add_argument("--max-failures", type=int, default=3, help="deaths a task survives (default: %(default)s)")
+    add_task_arguments(parser)
     given = parser.parse_args(arguments)
-    asked: dict[str, Any] = {"num_cpus": given.cpus, "max_retries": given.max_failures}
-    if given.memory_gib:
-        asked["memory"] = int(given.memory_gib * GIB)
+    asked = task_options(given)
     try:
         requests = {
             each.id: sample_request(given, each.reference.resolve(), each.name, each.fasta)

@@ -1,5 +1,6 @@
 """What steps and jobs share: folders named by their inputs, skipping, fanning out, what became of tasks, stopping."""
 
+import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryofound.manifest import is_finished, publishing
 from cryofound.revision import git_revision
 from jobs.progress import bar
 
+GIB = 2**30
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -52,6 +54,19 @@ def fan_out(name: str, function: Callable[[Item], Result], items: Sequence[Item]
             raise error.cause from error
         print(f"{name} {bar(len(results), len(items))}", flush=True)
     return [results[row] for row in range(len(items))]
+
+
+def add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a job that gives every item a task of its own."""
+    parser.add_argument("--cpus", type=float, default=1, help="of one task (default: %(default)s)")
+    parser.add_argument("--memory-gib", type=float, help="of one task, to keep too many off one node")
+    parser.add_argument("--max-failures", type=int, default=3, help="deaths a task survives (default: %(default)s)")
+
+
+def task_options(given: argparse.Namespace) -> dict[str, Any]:
+    """What these options ask of Ray."""
+    memory = {"memory": int(given.memory_gib * GIB)} if given.memory_gib else {}
+    return {"num_cpus": given.cpus, "max_retries": given.max_failures, **memory}
 
 
 def outcomes(pending: Mapping[ray.ObjectRef, str], retries: int) -> Iterator[tuple[str, Any]]:
