@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gemmi
@@ -44,12 +44,20 @@ NOISE = 0.1  # of a simulated map, as in the catalog
 SIMULATED, VOXEL = 4.0, 1.3  # angstrom
 PATH_FRAMES = (18, 38, 58, 78, 97)
 SERCA_STATES = ("1xp5", "2c88", "3ar9", "5ncq")
+# Residues, first to last, of the actuator, nucleotide, phosphorylation and membrane domains (Toyoshima et al. 2000,
+# doi:10.1038/35015017).
+SERCA_DOMAINS = {
+    "actuator": ((1, 43), (124, 239)),
+    "nucleotide": ((360, 604),),
+    "phosphorylation": ((314, 359), (605, 738)),
+    "membrane": ((44, 123), (240, 313), (739, 994)),
+}
 
 REAL = ("kinesin", "tubulin", "pneumolysin", "haemoglobin", "pneumolysin-shaken", "haemoglobin-shaken", "vp6")
 LIMITS = {
     **{f"{case}_free_gap": 0.02 for case in REAL},
     "adk_rmsd": 0.6,
-    "serca_rmsd": 1.5,
+    "serca_domain_motion": 1.5,
     "trpv1_rmsd": 0.4,
     "adk_seconds": 600.0,
     "worst_rama_outliers": 0.5,
@@ -63,12 +71,16 @@ WORST = ("rama_outliers", "rota_outliers", "clashscore", "molprobity")
 
 @dataclass(frozen=True)
 class Case:
-    """What is built: a reference file, the maps, the refined model of a real map, the true models of simulated ones."""
+    """What is built: a reference file, the maps, the refined model of a real map, the true models of simulated ones.
+
+    domains: of the reference, name to its residues' numbers, first and last of each stretch.
+    """
 
     reference: Path
     states: tuple[StateMap, ...]
     refined: Path | None = None
     truths: tuple[AtomicModel, ...] = ()
+    domains: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
 
 def measure(work: Path, cases: Sequence[str] = ()) -> dict[str, float]:
@@ -115,6 +127,10 @@ def _measured(case: Case, folder: Path) -> dict[str, float]:
         found |= {"rmsd": max(rmsd), "rmsd_mean": float(np.mean(rmsd))}
         found["static_rmsd"] = max(_rmsd(reference, truth) for truth in case.truths)
         found |= {f"rmsd_{state.state_id}": value for state, value in zip(case.states, rmsd, strict=True)}
+        motions = [_off_motions(case, reference, *pair) for pair in zip(built, case.truths, strict=True)]
+        found |= {f"{name}_motion": max(each[name] for each in motions) for name in case.domains}
+        if case.domains:
+            found["domain_motion"] = max(max(each.values()) for each in motions)
     print(json.dumps(found), flush=True)
     return found
 
@@ -134,6 +150,23 @@ def _rmsd(model: AtomicModel, truth: AtomicModel) -> float:
     ]
     mine, theirs = np.array(rows).T
     return float(np.sqrt(((model.positions_xyz[mine] - truth.positions_xyz[theirs]) ** 2).sum(-1).mean()))
+
+
+def _off_motions(case: Case, reference: AtomicModel, built: AtomicModel, truth: AtomicModel) -> dict[str, float]:
+    """Name of a domain to angstrom RMS over its CA: how far its rigid motion in the built model is from the true one.
+
+    A domain's motion is the superposition of the reference's CA on a model's.
+    """
+    mine, theirs = matched_residues(reference, built), matched_residues(reference, truth)
+    rows, of_built, of_truth = np.intersect1d(mine[:, 0], theirs[:, 0], assume_unique=True, return_indices=True)
+    start = reference.ca_xyz()[rows]
+    ends = built.ca_xyz()[mine[of_built, 1]], truth.ca_xyz()[theirs[of_truth, 1]]
+    number, off = np.asarray(reference.residue_number)[rows], {}
+    for name, stretches in case.domains.items():
+        own = np.any([(first <= number) & (number <= last) for first, last in stretches], axis=0)
+        there = [superpose(start[own], end[own]).apply(start[own]) for end in ends]
+        off[name] = float(np.sqrt(((there[0] - there[1]) ** 2).sum(-1).mean()))
+    return off
 
 
 def _real(map_file: str, reference: str, refined: str, resolution: float) -> Callable[[Path, Path], Case]:
@@ -203,7 +236,8 @@ def _serca(data: Path, folder: Path) -> Case:
     reference = _chain(place / "1t5s_final.cif.gz", "A", folder / "1t5s.cif")
     closed = read_complex(reference)
     truths = {name: read_model(place / f"{name}_final.cif.gz", "A") for name in SERCA_STATES}
-    return _simulated(folder, reference, {name: _on(truth, closed) for name, truth in truths.items()})
+    case = _simulated(folder, reference, {name: _on(truth, closed) for name, truth in truths.items()})
+    return replace(case, domains=SERCA_DOMAINS)
 
 
 def _trpv1(data: Path, folder: Path) -> Case:

@@ -24,7 +24,7 @@ from cryofound.physics.hydrogens import (
     place_hydrogens,
     riding_hydrogens,
 )
-from cryofound.physics.neighbours import overlapping_pairs
+from cryofound.physics.neighbours import PairList, overlapping_pairs
 from cryofound.physics.on_device import OnDevice
 from cryofound.structure.atomic_model import ATOM_NAMES, ELEMENTS, RESIDUE_TYPES, AtomicModel
 
@@ -98,13 +98,16 @@ def clash_topology(model: AtomicModel) -> ClashTopology:
     )
 
 
-def clash_overlap(positions_xyz: Tensor, topology: ClashTopology, tolerance: float = TOLERANCE) -> Tensor:
+def clash_overlap(
+    positions_xyz: Tensor, topology: ClashTopology, tolerance: float = TOLERANCE, nearby: PairList | None = None
+) -> Tensor:
     """Sum of squared overlaps beyond the tolerance, angstrom^2: (batch, atom, 3) -> (batch, residue).
 
     Each of the two residues of a pair has half of its value, so that the sum over residues is the sum over pairs.
-    Differentiable in positions_xyz, with a continuous gradient. Raises ValueError if a position is not finite.
+    Differentiable in positions_xyz, with a continuous gradient. nearby: a list of its own for these models, where they
+    come again and again. Raises ValueError if a position is not finite.
     """
-    rows, first, second, overlap = _overlaps(positions_xyz, topology, tolerance, HEAVY_BOND)
+    rows, first, second, overlap = _overlaps(positions_xyz, topology, tolerance, HEAVY_BOND, nearby)
     half = 0.5 * (overlap - tolerance).clamp_min(0).square()
     batch = len(positions_xyz)
     values = half.new_zeros(batch * topology.n_residues)
@@ -125,14 +128,15 @@ def clash_score(positions_xyz: Tensor, topology: ClashTopology) -> Tensor:
 
 
 def _overlaps(
-    positions_xyz: Tensor, topology: ClashTopology, tolerance: float, heavy_bond: float
+    positions_xyz: Tensor, topology: ClashTopology, tolerance: float, heavy_bond: float, nearby: PairList | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Batch row, two sites and overlap (angstrom, less what is allowed) of every overlapping pair.
 
     heavy_bond: angstrom allowed to the parent of a polar hydrogen and an acceptor.
     """
     sites_xyz = torch.cat([positions_xyz, place_hydrogens(positions_xyz, topology.hydrogens)], dim=1)
-    rows, first, second = overlapping_pairs(sites_xyz, topology.radius, topology.excluded, tolerance)
+    search = overlapping_pairs if nearby is None else nearby.overlapping
+    rows, first, second = search(sites_xyz, topology.radius, topology.excluded, tolerance)
     flat, sites = sites_xyz.flatten(0, 1), sites_xyz.shape[1]
     vector = flat.index_select(0, rows * sites + first) - flat.index_select(0, rows * sites + second)
     # the tiny offset keeps the gradient finite where two atoms coincide

@@ -3,7 +3,9 @@
 On the CPU a compiled kernel sweeps over the cells; elsewhere, and as its oracle, the same search in torch.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 
 import numba
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 
 # Rows of cells along x, as steps in (y, z), that together with a cell's own row visit every pair of cells once.
 STEPS_YZ = ((0, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
+SKIN = 0.8  # angstrom by which a list of pairs looks beyond those that overlap
 
 
 def overlapping_pairs(positions_xyz: Tensor, radius: Tensor, excluded: Tensor, margin: float) -> Tensor:
@@ -59,10 +62,45 @@ def pairs_by_cells(positions_xyz: Tensor, radius: Tensor, excluded: Tensor, marg
     return torch.stack([pairs[0] // sites, *(pairs % sites)])
 
 
+class PairList:
+    """`overlapping_pairs` of the same models again and again, as they move little by little.
+
+    It keeps, for each model, the pairs that are within `SKIN` angstrom of overlapping, and looks for them anew when a
+    sphere has moved by half of that (Verlet 1967, doi:10.1103/PhysRev.159.98). One list serves one batch of models, in
+    one order. Only on the CPU does it keep anything.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[np.ndarray, np.ndarray]] = []  # of each model: where it was, and its pairs then
+
+    def of(self, chosen: Sequence[bool]) -> "PairList":
+        """The list of those of the models that are chosen."""
+        some = PairList()
+        some._kept = list(compress(self._kept, chosen))
+        return some
+
+    def overlapping(self, positions_xyz: Tensor, radius: Tensor, excluded: Tensor, margin: float) -> Tensor:
+        """As `overlapping_pairs`, in another order; with the same radius, excluded and margin at every call."""
+        if positions_xyz.device.type != "cpu" or not bool(torch.isfinite(positions_xyz).all()):
+            return overlapping_pairs(positions_xyz, radius, excluded, margin)
+        models = positions_xyz.detach().contiguous().numpy()
+        if not self._kept:
+            self._kept = [(np.full_like(each, np.inf), np.empty((2, 0), np.int64)) for each in models]
+        sizes = _sizes(radius, margin, models.dtype)
+        near = []
+        for row, (model, (begun, pairs)) in enumerate(zip(models, self._kept, strict=True)):
+            if _strayed(model, begun, 0.5 * SKIN):
+                wide = overlapping_pairs(positions_xyz[row, None], radius, excluded, margin - SKIN)
+                begun, pairs = self._kept[row] = model.copy(), np.ascontiguousarray(wide[1:].numpy())
+            near.append(_still_overlapping(model, sizes, pairs))
+        return _of_batch(near)
+
+
 def _swept_pairs(positions_xyz: Tensor, radius: Tensor, excluded: Tensor, margin: float) -> Tensor:
     """The pairs of `overlapping_pairs` by the compiled kernel, one model per thread."""
     sites = positions_xyz.shape[1]
-    radii = radius.to(positions_xyz.dtype).numpy()
+    models = list(positions_xyz.contiguous().numpy())
+    sizes = _sizes(radius, margin, models[0].dtype)
     codes = excluded.numpy()
     start = np.searchsorted(codes, np.arange(sites + 1) * sites)
 
@@ -70,38 +108,66 @@ def _swept_pairs(positions_xyz: Tensor, radius: Tensor, excluded: Tensor, margin
         capacity = 2 * sites
         while True:
             pairs = np.empty((2, capacity), dtype=np.int64)
-            found = _sweep(positions, radii, start, codes, margin, pairs)
+            found = _sweep(positions, sizes, start, codes, pairs)
             if found <= capacity:
                 return pairs[:, :found]
             capacity = found
 
-    models = list(positions_xyz.contiguous().numpy())
     threads = min(torch.get_num_threads(), len(models))
     if threads <= 1:
-        pairs = [search(positions) for positions in models]
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            pairs = list(pool.map(search, models))
-    rows = np.repeat(np.arange(len(models)), [each.shape[1] for each in pairs])
+        return _of_batch([search(positions) for positions in models])
+    with ThreadPoolExecutor(threads) as pool:
+        return _of_batch(list(pool.map(search, models)))
+
+
+def _sizes(radius: Tensor, margin: float, dtype: np.dtype) -> np.ndarray:
+    """(site,) angstrom: a pair overlaps by the margin where spheres smaller by half of it touch."""
+    return radius.numpy().astype(dtype) - dtype.type(0.5 * margin)
+
+
+def _of_batch(pairs: list[np.ndarray]) -> Tensor:
+    """Pairs (2, pair) of each model -> (3, pair), with the batch row."""
+    rows = np.repeat(np.arange(len(pairs)), [each.shape[1] for each in pairs])
     return torch.from_numpy(np.concatenate([rows[None], np.concatenate(pairs, axis=1)]))
 
 
 @numba.njit(nogil=True, cache=True)
-def _sweep(
-    positions: np.ndarray,
-    radius: np.ndarray,
-    start: np.ndarray,
-    excluded: np.ndarray,
-    margin: float,
-    pairs: np.ndarray,
-) -> int:
-    """Write the overlapping pairs of one model (site, 3) to pairs (2, capacity); returns how many there are.
+def _strayed(positions: np.ndarray, begun: np.ndarray, most: float) -> bool:
+    """Whether a site (site, 3) is farther than that, angstrom, from where it was."""
+    for site in range(len(positions)):
+        square = 0.0
+        for axis in range(3):
+            square += (positions[site, axis] - begun[site, axis]) ** 2
+        if square >= most * most:
+            return True
+    return False
+
+
+@numba.njit(nogil=True, cache=True)
+def _still_overlapping(positions: np.ndarray, sizes: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Those of the pairs (2, pair) of one model (site, 3) that overlap."""
+    near, found = np.empty_like(pairs), 0
+    for number in range(pairs.shape[1]):
+        first, second = pairs[0, number], pairs[1, number]
+        limit = sizes[first] + sizes[second]
+        square = limit * 0
+        for axis in range(3):
+            square += (positions[first, axis] - positions[second, axis]) ** 2
+        if limit > 0 and square < limit * limit:
+            near[0, found], near[1, found] = first, second
+            found += 1
+    return near[:, :found]
+
+
+@numba.njit(nogil=True, cache=True)
+def _sweep(positions: np.ndarray, sizes: np.ndarray, start: np.ndarray, excluded: np.ndarray, pairs: np.ndarray) -> int:
+    """Write the pairs of spheres of one model (site, 3) that touch to pairs (2, capacity); returns how many there are.
 
     Sites are sorted by cell, x running fastest. As the sweep goes on, the three cells of a row that a cell looks at
     move forward only, so each row keeps one pair of fingers on the sorted list. Cells that hold nothing cost nothing.
     """
     sites = len(positions)
-    reach = 2.0 * radius.max() - margin
+    reach = 2.0 * sizes.max()
     key = np.empty(sites, np.int64)
     low = np.array([positions[:, axis].min() for axis in range(3)])
     width = int((positions[:, 0].max() - low[0]) / reach) + 3
@@ -113,8 +179,7 @@ def _sweep(
         key[site] = (layer * depth + line) * width + column
     order = np.argsort(key, kind="mergesort")
     key = key[order]
-    # a pair overlaps by the margin where spheres smaller by half of it touch
-    xyz, size = positions[order], radius[order] - radius.dtype.type(0.5 * margin)
+    xyz, size = positions[order], sizes[order]
     shifts = np.array([(step_z * depth + step_y) * width for step_y, step_z in STEPS_YZ])
     firsts, lasts = np.zeros(5, np.int64), np.zeros(5, np.int64)
     found, begin = 0, 0

@@ -14,6 +14,7 @@ from cryofound.config import StereochemistryConfig
 from cryofound.physics.cbeta import CBetas, cbeta_deviation, cbetas
 from cryofound.physics.clashes import ClashTopology, clash_overlap, clash_topology
 from cryofound.physics.geometry import bonded_to_next
+from cryofound.physics.neighbours import PairList
 from cryofound.physics.omega import Peptides, omega_term, peptides
 from cryofound.physics.on_device import OnDevice
 from cryofound.physics.ramachandran import RamachandranResidues, ramachandran_excess, ramachandran_residues
@@ -51,11 +52,12 @@ def stereochemistry(model: AtomicModel) -> Stereochemistry:
 
 
 def stereochemistry_terms(
-    positions_xyz: Tensor, tables: Stereochemistry, config: StereochemistryConfig
+    positions_xyz: Tensor, tables: Stereochemistry, config: StereochemistryConfig, nearby: PairList | None = None
 ) -> dict[str, Tensor]:
     """Weighted terms of each residue, without unit: (batch, atom, 3) -> name to (batch, residue).
 
-    A term of weight 0 is left out. Differentiable; raises ValueError if a position is not finite.
+    A term of weight 0 is left out. nearby: as of `clash_overlap`. Differentiable; raises ValueError if a position is
+    not finite.
     """
     restraints, rama, rota = tables.restraints, tables.ramachandran, tables.rotamers
     wanted = {
@@ -86,12 +88,14 @@ def stereochemistry_terms(
             values, rows = term()
             terms[name] = weight * residue_sums(values, rows.residue, tables.n_residues)
     if config.clash:
-        overlap = clash_overlap(positions_xyz, tables.clashes, config.clash_tolerance)
+        overlap = clash_overlap(positions_xyz, tables.clashes, config.clash_tolerance, nearby)
         terms["clash"] = config.clash * overlap / config.clash_sigma**2
     return terms
 
 
-def stereochemistry_loss(positions_xyz: Tensor, tables: Stereochemistry, config: StereochemistryConfig) -> Tensor:
+def stereochemistry_loss(
+    positions_xyz: Tensor, tables: Stereochemistry, config: StereochemistryConfig, nearby: PairList | None = None
+) -> Tensor:
     """Mean over residues of the sum of all terms, without unit: (batch, atom, 3) -> (batch,)."""
-    terms = stereochemistry_terms(positions_xyz, tables, config).values()
+    terms = stereochemistry_terms(positions_xyz, tables, config, nearby).values()
     return sum((term.mean(1) for term in terms), start=positions_xyz.new_zeros(len(positions_xyz)))

@@ -16,6 +16,7 @@ from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
 from cryofound.config import RepairConfig, StereochemistryConfig
+from cryofound.physics.neighbours import PairList
 from cryofound.physics.stereochemistry import Stereochemistry, stereochemistry, stereochemistry_loss
 from cryofound.sampling.descent import descend
 from cryofound.sampling.mates import Mates
@@ -24,12 +25,12 @@ from cryofound.structure.atomic_model import AtomicModel
 from cryofound.structure.symmetry import Symmetry
 
 # stiffness of bonds, of angles and of an atom by itself, relative to one another
-BOND, ANGLE, ALONE = 1.0, 0.3, 1.0
-FIRST, LONGEST = 0.02, 0.3  # angstrom that an atom moves in the first step, and in any
-ROUND = 20  # evaluations after which samples are looked at
+BOND, ANGLE, ALONE = 1.0, 0.1, 0.3
+FIRST, LONGEST = 0.02, 0.6  # angstrom that an atom moves in the first step, and in any
+ROUND = 8  # evaluations after which samples are looked at
 # Where a sample is done: share of outliers, and clashes beyond the reference's.
 WANTED_OUTLIERS, WANTED_CLASHES = 0.004, 3.0
-STRONGER = 4.0  # factor of the Ramachandran term from one round to the next
+STRONGER, STRONGEST = 2.0, 64.0  # factor of the Ramachandran term from one round to the next, and of all rounds
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,17 @@ def repair(samples_xyz: np.ndarray, tables: RepairTables, config: RepairConfig) 
     mates = tables.mates
     start = decoded if mates is None else decoded[:, mates.unique]
     home = decoded if mates is None else mates.all_atoms(start)
-    found, open_rows = start.clone(), torch.arange(len(start))
+    found, open_rows, nearby = start.clone(), torch.arange(len(start)), PairList()
     for number, done in enumerate(range(0, config.iterations, ROUND)):
-        weight = STRONGER**number * config.stereochemistry.ramachandran
+        weight = min(STRONGER**number, STRONGEST) * config.stereochemistry.ramachandran
         terms = config.stereochemistry.model_copy(update={"ramachandran": weight})
         evaluations = min(ROUND, config.iterations - done)
-        energy = _energy(home[open_rows], tables, terms, config.movement_weight)
+        energy = _energy(home[open_rows], tables, terms, config.movement_weight, nearby)
         found[open_rows] = descend(
             found[open_rows], energy, evaluations, tables.precondition, first=FIRST, longest=LONGEST
         )
-        open_rows = open_rows[~_sound(_whole(found[open_rows], mates), tables)]
+        unsound = ~_sound(_whole(found[open_rows], mates), tables)
+        open_rows, nearby = open_rows[unsound], nearby.of(unsound.tolist())
         if not len(open_rows):
             break
     repaired = _whole(found, mates)
@@ -88,14 +90,14 @@ def repair(samples_xyz: np.ndarray, tables: RepairTables, config: RepairConfig) 
 
 
 def _energy(
-    home: Tensor, tables: RepairTables, weights: StereochemistryConfig, movement_weight: float
+    home: Tensor, tables: RepairTables, weights: StereochemistryConfig, movement_weight: float, nearby: PairList
 ) -> Callable[[Tensor], Tensor]:
     """What is least where unique atoms (sample, unit, 3) are sound and near home (sample, atom, 3)."""
 
     def energy(unique_xyz: Tensor) -> Tensor:
         positions = _whole(unique_xyz, tables.mates)
         movement = (positions - home).square().sum(-1).mean(1)
-        return stereochemistry_loss(positions, tables.terms, weights) + movement_weight * movement
+        return stereochemistry_loss(positions, tables.terms, weights, nearby) + movement_weight * movement
 
     return energy
 

@@ -1,9 +1,13 @@
 """Zero-shot sampling: an ensemble for a reference, with or without maps of its own."""
 
 import math
+import multiprocessing
+import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,20 +53,19 @@ def draw_valid(
     The system must be in the canonical frame of its family. Its symmetry holds for samples exactly if kept; released,
     copies of a chain move on their own. As many chunks are drawn side by side as torch has threads; memory does not
     grow with the number of samples. Raises SamplingError when `attempts_per_sample` times as many were drawn and fewer
-    are valid.
+    are valid, and where a process that draws was killed.
     """
-    what, tables = conditioned(model, system, symmetry), _tables(system, symmetry)
+    what = conditioned(model, system, symmetry)
     wanted, limit = settings.samples, settings.samples * settings.attempts_per_sample
     threads = torch.get_num_threads()
     chunk = min(what.chunk, math.ceil(wanted / threads))
     valid, dropped, started, reasons = 0, 0, 0, Counter[str]()
     under_way: deque[Future[tuple[Drawn, dict[str, np.ndarray]]]] = deque()
-    # Chunks side by side: the work of one is many small steps, which threads within them would only wait for.
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _side_by_side(threads, _Task(what, _tables(system, symmetry), settings, seed)) as pool:
         while valid < wanted:
             while len(under_way) < threads and (count := min(chunk, wanted + dropped - started, limit - started)) > 0:
                 numbers = np.arange(started, started + count)
-                under_way.append(pool.submit(_drawn, what, tables, settings, seed, numbers))
+                under_way.append(pool.submit(_drawn, numbers))
                 started += count
             if not under_way:
                 raise SamplingError(
@@ -70,7 +73,13 @@ def draw_valid(
                     f"({told(reasons)}); ask for fewer, or raise sampling.attempts_per_sample or the limits of "
                     "sampling.validity and sampling.repair.most_movement"
                 )
-            drawn, found = under_way.popleft().result()
+            try:
+                drawn, found = under_way.popleft().result()
+            except BrokenProcessPool:
+                raise SamplingError(
+                    f"{system.system_id}: a process that draws samples was killed, mostly for want of memory; "
+                    "OMP_NUM_THREADS=1 draws in one process"
+                ) from None
             reasons.update({reason: int(wrong.sum()) for reason, wrong in found.items() if wrong.any()})
             sound = ~np.any(list(found.values()), axis=0)
             valid, dropped = valid + int(sound.sum()), dropped + int((~sound).sum())
@@ -99,10 +108,38 @@ def _tables(system: System, symmetry: SymmetryChoice) -> RepairTables:
     return repair_tables(system.reference, find_symmetry(system.reference, system.symmetry) if tied else None)
 
 
-def _drawn(
-    what: Conditioned, tables: RepairTables, settings: SamplingConfig, seed: int, numbers: np.ndarray
-) -> tuple[Drawn, dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class _Task:
+    """What all chunks of a molecule share."""
+
+    what: Conditioned
+    tables: RepairTables
+    settings: SamplingConfig
+    seed: int
+
+
+_held = threading.local()
+
+
+def _side_by_side(number: int, task: _Task) -> Executor:
+    """Workers of one thread each that hold a task. A chunk is many small steps, which threads within it, or beside it
+    in one interpreter, would mostly wait for; so they are forked, where forking is safe, as torch's data loaders are.
+    """
+    if number > 1 and sys.platform == "linux":
+        fork = multiprocessing.get_context("fork")
+        return ProcessPoolExecutor(number, mp_context=fork, initializer=_hold, initargs=(task,))
+    return ThreadPoolExecutor(number, initializer=_hold, initargs=(task,))
+
+
+def _hold(task: _Task) -> None:
+    torch.set_num_threads(1)
+    _held.task = task
+
+
+def _drawn(numbers: np.ndarray) -> tuple[Drawn, dict[str, np.ndarray]]:
     """The samples with these numbers, and what is wrong with which of them."""
+    task: _Task = _held.task
+    what, tables, settings, seed = task.what, task.tables, task.settings, task.seed
     latent = draw_latents(what, settings, seed, numbers.tolist())
     start = decoded(what, latent)
     if not np.isfinite(start).all():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryofound.physics.neighbours import overlapping_pairs, pairs_by_cells
+from cryofound.physics.neighbours import SKIN, PairList, overlapping_pairs, pairs_by_cells
 
 SEARCHES = [overlapping_pairs, pairs_by_cells]
 
@@ -75,11 +75,28 @@ def test_order_is_the_same_at_every_call_and_on_any_number_of_threads():
         torch.set_num_threads(before)
 
 
-def test_positions_that_are_not_finite_are_refused():
+@pytest.mark.parametrize("stride", [0.02, 0.3, 1.5])
+def test_a_list_of_pairs_finds_the_same_as_spheres_move_and_models_are_left_out(stride):
+    positions, radius, excluded = clouds(7)
+    moving, models, nearby = torch.from_numpy(positions), [0, 1, 2], PairList()
+    rest = (torch.from_numpy(radius), torch.tensor(excluded), 0.2)
+    generator = torch.Generator().manual_seed(1)
+    for step in range(12):
+        if step == 7:
+            models, nearby = [0, 2], nearby.of([True, False, True])
+        pairs = nearby.overlapping(moving[models], *rest)
+        wanted = overlapping_pairs(moving[models], *rest)
+        assert set(zip(*pairs.tolist(), strict=True)) == set(zip(*wanted.tolist(), strict=True))
+        assert pairs.shape == wanted.shape
+        moving = moving + stride * SKIN * torch.randn(moving.shape, generator=generator).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("search", [overlapping_pairs, PairList().overlapping])
+def test_positions_that_are_not_finite_are_refused(search):
     positions = torch.zeros(1, 3, 3)
     positions[0, 1, 2] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
-        overlapping_pairs(positions, torch.ones(3), torch.empty(0).long(), 0.0)
+        search(positions, torch.ones(3), torch.empty(0).long(), 0.0)
 
 
 @pytest.mark.gpu

@@ -1,5 +1,7 @@
 """Draws: each from its own noise, counted only if it is sound, until there are enough or no hope of it."""
 
+import multiprocessing
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +76,22 @@ def test_threads_change_nothing(model: FlowModel, system: System):
     finally:
         torch.set_num_threads(before)
     np.testing.assert_allclose(one, two, atol=1e-3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere samples are drawn by threads")
+def test_a_killed_process_is_told_in_one_line(model: FlowModel, system: System):
+    many = SETTINGS.model_copy(update={"samples": 2000})
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        chunks = draw_valid(model, system, many, 0)
+        next(chunks)
+        multiprocessing.active_children()[0].kill()
+        with pytest.raises(SamplingError, match=r"^helix: a process that draws samples was killed.*OMP_NUM_THREADS=1"):
+            list(chunks)
+    finally:
+        torch.set_num_threads(before)
+    assert not multiprocessing.active_children()
 
 
 def test_what_is_yielded_is_its_latent_repaired(model: FlowModel, system: System):
