@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.physics import shared_data
 from cryofound.commands.sample_reference import read_sampled_reference
-from cryofound.config import Recipe, validated
+from cryofound.config import Recipe, SamplingConfig, validated
 from cryofound.ensemble.store import read_system, system_folder
 from cryofound.ensemble.system import System
 from cryofound.errors import StoreError
@@ -56,13 +56,13 @@ def measure(work: Path) -> dict[str, float]:
 
 
 def sampling(model: FlowModel, system: System, samples: int, path: Path) -> dict[str, float]:
-    """Draw and write so many samples of a system and score them, beside its reference.
+    """Draw and write so many samples with the settings of a new recipe, and score them beside their reference.
 
     seconds and per_second: of drawing and writing, without loading; rama_outliers: percent by ramalyze over at most 16
     samples; clashscore_excess: of the first sample over the reference's; symmetry: largest distance, angstrom, of an
     atom from where an operator brings its copy.
     """
-    settings = model.recipe.sampling.model_copy(update={"samples": samples})
+    settings = SamplingConfig(samples=samples)
     begun, kept, moved = time.perf_counter(), [], []
 
     def positions():
