@@ -36,6 +36,7 @@ NOUNS = (
     interpolate,
     morph,
 )
+INTERRUPTED = 130  # what shells say of a program that was interrupted
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,13 +49,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 1 with one line on stderr if the input is at fault."""
+    """Exit code 0, or 1 with one line on stderr if the input is at fault; 130 if the user interrupts."""
     given = parser().parse_args(arguments)
     try:
         given.run(given)
     except CryoFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing is left half-written, run the same command again", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

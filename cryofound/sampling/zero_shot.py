@@ -1,7 +1,9 @@
 """Zero-shot sampling: an ensemble for a reference, with or without maps of its own."""
 
+import ctypes
 import math
 import multiprocessing
+import signal
 import sys
 import threading
 from collections import Counter, deque
@@ -119,6 +121,7 @@ class _Task:
 
 
 _held = threading.local()
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
 def _side_by_side(number: int, task: _Task) -> Executor:
@@ -127,8 +130,15 @@ def _side_by_side(number: int, task: _Task) -> Executor:
     """
     if number > 1 and sys.platform == "linux":
         fork = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(number, mp_context=fork, initializer=_hold, initargs=(task,))
+        return ProcessPoolExecutor(number, mp_context=fork, initializer=_hold_alone, initargs=(task,))
     return ThreadPoolExecutor(number, initializer=_hold, initargs=(task,))
+
+
+def _hold_alone(task: _Task) -> None:
+    """As `_hold`, in a process that heeds an interrupt as its parent does, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    _hold(task)
 
 
 def _hold(task: _Task) -> None:

@@ -1,5 +1,8 @@
 """The `cryofound` command: what it prints and its exit codes."""
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,18 @@ def test_entries_that_match_nothing_are_refused(tmp_path: Path, capsys: pytest.C
 def test_home_without_models_says_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list", "--home", str(tmp_path)]) == 0
     assert "make pretrain" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "endless.yaml")  # whoever reads it waits
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    assert main(["recipe", "check", str(tmp_path / "endless.yaml")]) == 130
+    interrupt.join()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: interrupted")
+    assert printed.err.count("\n") == 1
 
 
 def test_unknown_command_exits_with_2() -> None:

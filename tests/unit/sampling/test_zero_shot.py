@@ -2,7 +2,10 @@
 
 import multiprocessing
 import sys
+import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +95,36 @@ def test_a_killed_process_is_told_in_one_line(model: FlowModel, system: System):
     finally:
         torch.set_num_threads(before)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere samples are drawn by threads")
+def test_processes_do_not_outlive_the_one_that_is_killed(model: FlowModel, system: System):
+    spawn = multiprocessing.get_context("spawn")
+    heard, told = spawn.Pipe(duplex=False)
+    parent = spawn.Process(target=_draw_without_end, args=(model, system, told))
+    parent.start()
+    drawing = heard.recv()
+    assert len(drawing) == 2
+    parent.kill()
+    parent.join()
+    patience = time.monotonic() + 20
+    while any(_runs(each) for each in drawing):
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+
+
+def _draw_without_end(model: FlowModel, system: System, told: Connection) -> None:
+    torch.set_num_threads(2)
+    for _ in draw_valid(model, system, SETTINGS.model_copy(update={"samples": 10**6}), 0):
+        told.send([each.pid for each in multiprocessing.active_children()])
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process that has not ended (one that nobody asked for its exit code stays as a Z)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_what_is_yielded_is_its_latent_repaired(model: FlowModel, system: System):
