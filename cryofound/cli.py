@@ -1,7 +1,9 @@
 """The `cryofound` command: nouns with verbs below them, each noun a module of `cryofound.commands`."""
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from cryofound.commands import (
@@ -51,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 1 with one line on stderr if the input is at fault; 130 if the user interrupts."""
     given = parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop programs by it
     try:
         given.run(given)
     except CryoFoundError as error:

@@ -86,18 +86,25 @@ def is_finished(folder: Path) -> bool:
 
 
 @contextmanager
-def publishing(folder: Path, **facts: Any) -> Iterator[Path]:
+def publishing(folder: Path, *, resumable: bool = True, **facts: Any) -> Iterator[Path]:
     """Give `<folder>.partial` to write in; when the block ends well it gets its manifest and its final name.
 
-    The partial folder is kept from an earlier attempt, so that what is resumable in it can be resumed. Raises
-    StoreError where the disk is full.
+    The partial folder is kept from an earlier attempt, so that what is resumable in it can be resumed; if nothing is,
+    each begins anew and leaves nothing when it fails. Raises StoreError where the disk is full.
     """
     folder = Path(folder)
     partial = folder.with_name(folder.name + PARTIAL)
+    if not resumable:
+        shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
     partial.mkdir(parents=True, exist_ok=True)
-    with room_for("its files", partial):
-        yield partial
-        write_manifest(partial, **facts)
+    try:
+        with room_for("its files", partial):
+            yield partial
+            write_manifest(partial, **facts)
+    except BaseException:
+        if not resumable:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     if folder.exists():  # never finished, or damaged: is_finished was asked before
         shutil.rmtree(folder)
     os.replace(partial, folder)

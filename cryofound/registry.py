@@ -4,12 +4,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from cryofound.errors import RecipeError, StoreError
-from cryofound.tracking import Run, check_sqlite, quiet_logs, reaching, tracking_uri
+from cryofound.tracking import Run, check_sqlite, quiet_logs, reaching, sqlite_exists, tracking_uri
 
 if TYPE_CHECKING:  # networks take seconds to import, which no one who lists models should pay
     from cryofound.sampling.flow_model import FlowModel
@@ -86,6 +87,12 @@ def load_model(name: str, home: Path) -> "FlowModel":
     return read_model(Path(name))
 
 
+@cache
+def kept_model(name: str, home: Path) -> "FlowModel":
+    """As `load_model`, once in a process: for a worker that is given one task after another."""
+    return load_model(name, home)
+
+
 def load_card(name: str, home: Path) -> "ModelCard":
     """The card of a registered model or a model folder; names and errors as of `load_model`."""
     from cryofound.sampling.model_folder import read_card
@@ -134,7 +141,7 @@ def find_version(home: Path, name: str) -> Version:
         there = ", ".join(sorted({each.name for each in versions})) or "none"
         raise RecipeError(
             f"{name}: no model {given['name']} in {tracking_uri(home)}, which has {there}; `cryofound models list` "
-            "shows them"
+            "shows them, --home or CRYOFOUND_HOME names another home"
         )
     if given["version"]:
         found = [each for each in own if each.version == int(given["version"])]
@@ -173,6 +180,8 @@ def promote(home: Path, name: str, alias: str) -> tuple[Version, int | None]:
 def registered_models(home: Path) -> list[Version]:
     """Every registered version, by name and newest first."""
     uri = tracking_uri(home)
+    if not sqlite_exists(uri):
+        return []  # MLflow would make it
     quiet_logs()
     check_sqlite(uri)
     found = []
@@ -192,6 +201,11 @@ def _fetched(name: str, home: Path, read: Callable[[Path], Found]) -> Found:
     uri = f"{name}/{_ARTIFACT}" if re.fullmatch(rf"{OF_RUN}[^/]+", name) else name
     with TemporaryDirectory() as aside:
         folder = fetch_model(home, uri, Path(aside)) / "artifacts"
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise StoreError(
+                f"{name}: none of its files is where MLflow was told to keep them; a home that was moved has to be "
+                "moved back, or give the model's own folder (register-*/model)"
+            )
         try:
             return read(folder)
         except StoreError as error:

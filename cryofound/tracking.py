@@ -223,6 +223,12 @@ def quiet_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def sqlite_exists(uri: str) -> bool:
+    """Whether the database is there; of a server, which is not asked, always."""
+    database = _sqlite_file(uri)
+    return database is None or database.exists()
+
+
 def check_sqlite(uri: str) -> None:
     """Raise TrackingError unless the database can be written; MLflow itself tries for minutes."""
     database = _sqlite_file(uri)

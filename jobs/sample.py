@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ from cryofound.errors import CryoFoundError, RecipeError
 from cryofound.home import default_home
 from cryofound.reference.boltz import is_boltz
 from cryofound.reference.reading import STRUCTURE_SUFFIXES
-from cryofound.registry import load_model
-from cryofound.sampling.flow_model import FlowModel
+from cryofound.registry import kept_model, load_model
 from jobs.progress import bar
 from jobs.steps import add_task_arguments, outcomes, refusal_in, stopped, task_options
 
@@ -113,16 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-@cache  # by a worker, which samples one reference after another
-def _loaded(model: str, home: Path) -> FlowModel:
-    return load_model(model, home)
-
-
 @ray.remote
 def _sample(request: SampleRequest, out: Path, home: Path) -> Sampled | None:
     """None if it was there already."""
     report = partial(print, f"{out.name}:", flush=True)
-    return sample_once(partial(_loaded, request.model, home), request, out, report)
+    return sample_once(partial(kept_model, request.model, home), request, out, report)
 
 
 def _show(name: str, sampled: Sampled | None, out: Path) -> None:

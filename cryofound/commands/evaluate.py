@@ -79,7 +79,7 @@ def evaluate_command(given: argparse.Namespace) -> None:
                 options = {"search": given.search, "processes": given.processes, "advance": advance}
                 correlations = correlations_with_maps(found, maps, model, cache, **options)
             metrics = ensemble_metrics(scores, states, frame, maps, correlations)
-            with publishing(given.out) as folder:
+            with publishing(given.out, resumable=False) as folder:
                 write_ensemble_scores(folder, metrics, scores, states, frame, maps, correlations)
     console = Console(width=200, highlight=False)
     for table in (state_table(metrics), map_table(metrics)):
@@ -119,13 +119,17 @@ def ensembles(given: argparse.Namespace, scratch: Path) -> tuple[list["Samples"]
 
 
 def conformations(path: Path) -> Iterator[tuple[str, "AtomicModel"]]:
-    """Every model of a file, or of the structure files of a folder, with its name."""
+    """Every model of a file, of the structure files of a folder, or of what `cryofound sample` wrote, with its name."""
+    from cryofound.commands.sample_files import ENSEMBLE
     from cryofound.errors import StructureError
+    from cryofound.manifest import is_finished, read_manifest
     from cryofound.reference.boltz import is_boltz, read_boltz
     from cryofound.structure.conformations import CIF_SUFFIXES, PDB_SUFFIXES
 
     if not path.is_dir():
         yield from named_models(path)
+    elif is_finished(path) and read_manifest(path, check=False).get("kind") == "samples":
+        yield from named_models(path / ENSEMBLE)  # beside it lie the reference and motions
     elif is_boltz(path):
         for each in read_boltz(path, samples="all").models:
             yield each.path.stem, each.atoms

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from cryofound.sampling.flow_model import FlowModel
 
 
+MOST_NAMED = 24  # systems or states that an error lists
+
+
 def add_to(nouns: Any) -> None:
     """Add the noun to the argparse subparsers of `cryofound`."""
     way = nouns.add_parser("interpolate", help="a path between two samples or training states, in latent space")
@@ -73,7 +76,7 @@ def interpolate_command(given: argparse.Namespace) -> None:
     decoded = decode_latents(model, system, latent)
     path_xyz, moved = repair(decoded, tables, model.recipe.sampling.repair)
     facts = {"kind": "path", "from": given.first, "to": given.last, "title": ends.title, "forced": bool(ends.mark)}
-    with publishing(given.out, **facts) as folder:
+    with publishing(given.out, resumable=False, **facts) as folder:
         title = f"{ends.mark}. {ends.title}" if ends.mark else ends.title
         frames = (ends.to_file.apply(frame) for frame in path_xyz)
         Stencil.of(ends.structure).write(folder / "path.cif", frames, title, np.zeros(system.reference.n_atoms))
@@ -150,14 +153,12 @@ def _of_member(given: argparse.Namespace) -> tuple["FlowModel", Ends]:
 
 
 def _found(name: str, known: list[str], where: Any) -> int:
-    """The place of a name in a list; raises RecipeError with those that are most like it."""
-    import difflib
-
+    """The place of a name in a list; raises RecipeError with those that there are."""
     from cryofound.errors import RecipeError
 
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3, 0.4) or known[:3]
-        raise RecipeError(f"{where}: has no {name}; there are {', '.join(near)} ({len(known)} in all)")
+        more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+        raise RecipeError(f"{where}: has no {name}; there are {', '.join(known[:MOST_NAMED])}{more}")
     return known.index(name)
 
 

@@ -18,7 +18,7 @@ def add_to(nouns: Any) -> None:
     listing = verbs.add_parser("list", help="list the registered models")
     listing.set_defaults(run=lambda given: list_models(given.home))
     show = verbs.add_parser("show", help="the card of a model: what it knows, how good it is, what it is not for")
-    show.add_argument("name", metavar="NAME[@ALIAS|/VERSION]", help="without alias or version: the latest")
+    show.add_argument("name", metavar="NAME[@ALIAS|/VERSION]", help="without alias or version the latest; or a folder")
     show.set_defaults(run=lambda given: show_model(given.home, given.name))
     promotion = verbs.add_parser("promote", help="point an alias to a version")
     promotion.add_argument("name", metavar="NAME/VERSION")
@@ -43,10 +43,16 @@ def list_models(home: Path) -> None:
 
 
 def show_model(home: Path, name: str) -> None:
-    """Print the card of a registered model; raises RecipeError for an unknown one, StoreError for one without card."""
+    """Print the card of a registered model or of a model folder.
+
+    Raises RecipeError for an unknown one, StoreError for one without card.
+    """
     from cryofound.registry import REGISTERED, find_version, load_card
     from cryofound.sampling.model_card import card_text
 
+    if Path(name).is_dir():
+        Console(width=120).print(Markdown(card_text(load_card(name, home))))
+        return
     version = find_version(home, name)
     card = load_card(f"{REGISTERED}{version.name}/{version.version}", home)
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""

@@ -95,7 +95,10 @@ def check_sequences(prediction: Prediction, fasta: Path) -> None:
             f"{fasta}: {idle[0]} is the sequence of no chain of {prediction.best.path} ({', '.join(meant)}); give the "
             "reference of the whole complex, or the sequences of its chains alone"
         )
-    check_chains(prediction, [ProteinChain(name, sequences[name], chain) for chain, name in meant.items()])
+    try:
+        check_chains(prediction, [ProteinChain(name, sequences[name], chain) for chain, name in meant.items()])
+    except StructureError as error:
+        raise StructureError(f"{fasta}: not the sequences of {error}; correct them, or leave --fasta out") from None
 
 
 def _of_rows(structure: gemmi.Structure, rows: np.ndarray) -> gemmi.Structure:

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from cryofound.commands.sample_draws import Draws, gather_draws, residue_fluctuations, sample_figures
 from cryofound.commands.sample_files import FORCED, LATENTS, Ensemble, write_ensemble_files
 from cryofound.commands.sample_reference import SampledReference, read_sampled_reference
@@ -19,7 +17,7 @@ from cryofound.disk import make_parent
 from cryofound.ensemble.system import System
 from cryofound.errors import CryoFoundError, RecipeError, StoreError, StructureError
 from cryofound.evaluation.principal_motions import principal_motions
-from cryofound.manifest import PARTIAL, file_sha256, is_finished, publishing, read_manifest
+from cryofound.manifest import file_sha256, is_finished, publishing, read_manifest
 from cryofound.report.sample_page import NAME as REPORT
 from cryofound.report.sample_page import write_sample_report
 from cryofound.revision import git_revision
@@ -33,6 +31,7 @@ from cryofound.structure.alignment import superpose
 KIND = "samples"
 JUDGED = 16  # samples that the verdict rests on at most
 RESIDUAL_DRAWS = 4
+MOST_GUIDANCE = 100.0  # far beyond any use
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,10 @@ def require_sense(request: SampleRequest) -> None:
     for option, value in (("--n", request.samples), ("--steps", request.steps)):
         if value is not None and value < 1:
             raise RecipeError(f"{option} {value}: must be 1 or more")
-    if request.guidance is not None and not np.isfinite(request.guidance):
-        raise RecipeError(f"--guidance {request.guidance}: must be a number; 1 is the plain flow")
+    if request.guidance is not None and not 0 <= request.guidance < MOST_GUIDANCE:
+        raise RecipeError(
+            f"--guidance {request.guidance}: must be from 0 (no condition) to {MOST_GUIDANCE}; 1 is the plain flow"
+        )
 
 
 def require_new(out: Path) -> None:
@@ -220,8 +221,7 @@ def _published(
         "notes": list(reference.notes),
         "revision": git_revision(Path(__file__).parent),
     }
-    shutil.rmtree(out.with_name(out.name + PARTIAL), ignore_errors=True)  # of a run that was stopped
-    with publishing(out, **facts) as folder:
+    with publishing(out, resumable=False, **facts) as folder:
         write_ensemble_files(folder, ensemble)
         shutil.copyfile(draws.latents, folder / LATENTS)
         view = sample_view(ensemble, model, system, reference, relation, verdict, facts)

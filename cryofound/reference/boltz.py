@@ -84,7 +84,7 @@ def _choose(folder: Path, results: Path | None, name: str | None) -> Path:
     if name is None and len(known) > 1:
         lost = [f"{each} (not finished)" if each not in finished else each for each in known]
         raise StructureError(
-            f"{results}: holds {len(known)} predictions: {', '.join(lost)}; give predictions/<id> of one"
+            f"{results}: holds {len(known)} predictions: {', '.join(lost)}; name one (--name), or give predictions/<id>"
         )
     if not known:
         raise StructureError(f"{results}: boltz could not read its input, its log says why; mend the input and {AGAIN}")

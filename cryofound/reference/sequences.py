@@ -73,7 +73,8 @@ def check_chains(prediction: Prediction, expected: Sequence[ProteinChain]) -> No
     residue; of a plain structure file, which may lack what an experiment did not see, only the order is asked. X on
     either side matches anything.
     """
-    where = f"{prediction.folder}: {prediction.name}"
+    alone = prediction.program == "structure"
+    where = str(prediction.best.path) if alone else f"{prediction.folder}: {prediction.name}"
     found = chain_sequences(prediction.best.atoms)
     names = [chain.chain_id for chain in expected if chain.chain_id is not None] or list(found)
     if len(found) != len(expected) or set(names) != set(found):
@@ -88,7 +89,7 @@ def check_chains(prediction: Prediction, expected: Sequence[ProteinChain]) -> No
         name: chain for name, chain in zip(names, expected, strict=True) if not _equal(found[name], chain.sequence)
     }
     for name, chain in wrong.items():
-        if prediction.program == "structure":
+        if alone:
             told = sequence_mismatch(chain.sequence, read_model(prediction.best.path, name))
         else:
             told = _exchanged(name, wrong, found) or _first_difference(chain.sequence, found[name])

@@ -88,7 +88,11 @@ def read_card(folder: Path) -> ModelCard:
     """The card of a model folder; raises as `read_model` does."""
     folder = Path(folder)
     _check(folder)
-    return validated(json.loads((folder / CARD).read_text()), ModelCard, f"{folder / CARD}")
+    card = validated(json.loads((folder / CARD).read_text()), ModelCard, f"{folder / CARD}")
+    schema = card.schema_version
+    if schema != SCHEMA:
+        raise StoreError(f"{folder / CARD}: of schema {schema}, this program reads {SCHEMA}; {_remedy(schema)}")
+    return card
 
 
 def read_model_folder(folder: Path) -> FlowModel:

@@ -148,12 +148,12 @@ def _tied(placed: AtomicModel, group: str, member: Member) -> AtomicModel:
     if own != theirs:
         raise StructureError(
             f"reference: {own} chains, {member.outline.system_id} has {theirs} with the symmetry {group}; give a "
-            f"reference of {theirs} chains, or release the symmetry"
+            f"reference of {theirs} chains, or release the symmetry (--symmetry released)"
         )
     try:
         return symmetric(placed, find_symmetry(placed, group))
     except StructureError as error:
-        raise StructureError(f"reference: {error}; or release the symmetry") from None
+        raise StructureError(f"reference: {error} (--symmetry released)") from None
 
 
 def _grid(placed: AtomicModel, recipe: Recipe) -> Grid:

@@ -137,6 +137,7 @@ def _side_by_side(number: int, task: _Task) -> Executor:
 def _hold_alone(task: _Task) -> None:
     """As `_hold`, in a process that heeds an interrupt as its parent does, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     _hold(task)
 

@@ -184,7 +184,10 @@ def _chain_model(
     kept = [residue for residue in polymers[name] if low <= (residue.seqid.num or 0) <= high]
     if not kept:
         raise StructureError(f"{path}: chain {name or 'A'}: no residue within {residues}; correct the entry's residues")
-    return _flatten(_complete(kept, path, name or "A"), name or "A")
+    model, rows = _flatten(_complete(kept, path, name or "A"), name or "A")
+    if not np.isfinite(model.positions_xyz).all():
+        raise StructureError(f"{path}: chain {name or 'A'}: positions that are no numbers; write the file again")
+    return model, rows
 
 
 def _protein(chain: gemmi.Chain) -> list[gemmi.Residue]:

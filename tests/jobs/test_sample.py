@@ -1,8 +1,12 @@
 """The sampling job: a list on Ray, skipped when finished, and what is refused told at the end in a line each."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from cryofound.errors import RecipeError
 from cryofound.manifest import is_finished, read_manifest
@@ -49,18 +53,26 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path: Path, text: str | None
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_head")
-def test_a_list_is_sampled_and_what_is_refused_does_not_keep_the_others(tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_a_list_is_sampled_and_what_is_refused_does_not_keep_the_others(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
     home = made_home(tmp_path / "home")
     references = {"near": made_relative(), "away": made_relative(), "stranger": made_protein(60, seed=11)}
     for name, model in references.items():
         write_ensemble(tmp_path / f"{name}.cif", model, model.positions_xyz[None])
     (tmp_path / "list.csv").write_text("reference\nnear.cif\nstranger.cif\naway.cif\nmissing.cif\n")
     asked = ["--model", str(home), "--references", str(tmp_path / "list.csv"), "--out", str(tmp_path / "out")]
-    assert main([*asked, "--n", "2"]) == 1
-    told = capsys.readouterr()
+    program = subprocess.run(  # as users do: what is defined in a program is sent to workers otherwise than a module's
+        [sys.executable, str(repository / "jobs" / "sample.py"), *asked, "--n", "2"],
+        env=os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert program.returncode == 1, program.stderr
     assert [is_finished(tmp_path / "out" / name) for name in ("near", "away", "stranger")] == [True, True, False]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["away", "near"]
-    lines = told.err.strip().splitlines()
+    lines = program.stderr.strip().splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("error: missing: ")
     assert "no trained family is related" in lines[1]

@@ -42,9 +42,12 @@ def test_home_without_models_says_how_to_get_one(tmp_path: Path, capsys: pytest.
     assert "make pretrain" in capsys.readouterr().out
 
 
-def test_an_interrupt_is_one_line_and_exit_code_130(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_one_line_and_exit_code_130(
+    which: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.mkfifo(tmp_path / "endless.yaml")  # whoever reads it waits
-    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), which))
     interrupt.start()
     assert main(["recipe", "check", str(tmp_path / "endless.yaml")]) == 130
     interrupt.join()

@@ -41,6 +41,21 @@ def test_failed_publishing_leaves_no_finished_folder_and_goes_on_from_its_parts(
     assert is_finished(tmp_path / "made")
 
 
+def test_what_cannot_be_resumed_begins_anew_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "made.partial").mkdir()
+    (tmp_path / "made.partial" / "of_a_killed_one.txt").touch()
+
+    def cut_short() -> None:
+        with publishing(tmp_path / "made", resumable=False) as partial:
+            assert not list(partial.iterdir())
+            fill(partial)
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        cut_short()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [

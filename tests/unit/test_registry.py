@@ -104,6 +104,22 @@ def test_a_version_without_members_is_to_be_registered_again(home: Path, tmp_pat
     assert registry.fetch_model(home, "models:/old@latest", tmp_path).is_dir()  # to start a fine-tuning from
 
 
+def test_a_home_that_was_moved_says_so(home: Path) -> None:
+    (home / "mlartifacts").rename(home / "elsewhere")
+    try:
+        with pytest.raises(StoreError, match=r"^models:/hinges/1: none of its files .* give the model's own folder"):
+            load_model("models:/hinges/1", home)
+    finally:
+        (home / "elsewhere").rename(home / "mlartifacts")
+
+
+def test_to_ask_what_there_is_makes_nothing(tmp_path: Path) -> None:
+    assert registered_models(tmp_path / "mistyped") == []
+    with pytest.raises(RecipeError, match="--home or CRYOFOUND_HOME names another home"):
+        load_model("models:/hinges/1", tmp_path / "mistyped")
+    assert not list(tmp_path.iterdir())
+
+
 def test_damage_in_the_registry_is_told_by_the_name_of_the_model(home: Path) -> None:
     path = min((home / "mlartifacts").rglob("artifacts/members/members.safetensors"))
     kept = path.read_bytes()

@@ -32,6 +32,13 @@ def test_a_card_is_shown_by_alias_by_version_and_for_the_latest(
         assert "Nucleic acids, ligands" in out
 
 
+def test_a_card_is_shown_from_a_folder(registry_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = min((registry_home / "mlartifacts").rglob("artifacts/card.json")).parent
+    code, out, _ = typed(capsys, registry_home, "show", str(folder))
+    assert code == 0
+    assert "What it must not be used for" in out
+
+
 def test_promotion_tells_what_the_alias_pointed_to(registry_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(capsys, registry_home, "promote", "hinges/1", "tested")[:2] == (
         0,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cryofound.cli import main
+from cryofound.commands.evaluate import conformations
 from cryofound.manifest import is_finished, read_manifest
 from cryofound.registry import load_model
 from cryofound.structure.alignment import rmsd_superposed
@@ -89,6 +90,11 @@ def test_the_same_seed_gives_the_same_samples(home: Path, sampled: Path, tmp_pat
     assert (tmp_path / "other" / "ensemble.cif").read_bytes() != (sampled / "ensemble.cif").read_bytes()
 
 
+def test_a_folder_of_samples_is_evaluated_without_what_lies_beside_them(sampled: Path):
+    found = np.array([model.positions_xyz for _, model in conformations(sampled)])
+    assert found == pytest.approx(models(sampled / "ensemble.cif"), abs=1e-3)
+
+
 def test_a_path_between_samples_begins_and_ends_with_them(sampled: Path, tmp_path: Path):
     asked = ["interpolate", str(sampled), "--from", "sample_01", "--to", "sample_03", "--frames", "3"]
     assert main([*asked, "--out", str(tmp_path / "path")]) == 0
@@ -165,6 +171,17 @@ def _too_large(home: Path, folder: Path) -> list[str]:
     return [str(written(folder / "r.cif", long.moved(long.positions_xyz + far)))]
 
 
+def _without_numbers(home: Path, folder: Path) -> list[str]:
+    model = relative()
+    xyz = model.positions_xyz.copy()
+    xyz[7, 1] = np.nan
+    return [str(written(folder / "r.cif", model.moved(xyz)))]
+
+
+def _away(home: Path, folder: Path) -> list[str]:
+    return [str(written(folder / "r.cif", relative())), "--guidance", "-1"]
+
+
 def _stranger(home: Path, folder: Path) -> list[str]:
     return [str(written(folder / "r.cif", made_protein(60, seed=11)))]
 
@@ -174,7 +191,10 @@ def _stranger(home: Path, folder: Path) -> list[str]:
     [
         (_zero, "--n 0: must be 1 or more"),
         (_in_use, "is there already and not empty"),
-        (_other_sequence, "chain K, own"),
+        (_other_sequence, "own.fasta: not the sequences of"),
+        (_other_sequence, "r.cif: chain K, own"),
+        (_without_numbers, "r.cif: chain K: positions that are no numbers"),
+        (_away, "--guidance -1.0: must be from 0"),
         (_without_backbone, "residue 120"),
         (_too_large, "smaller than the protein"),
         (_stranger, "no trained family is related"),

@@ -167,7 +167,7 @@ def test_one_of_several_predictions_must_be_chosen(results: Path) -> None:
     manifest = json.loads((results / "processed/manifest.json").read_text())
     manifest["records"].append(manifest["records"][0] | {"id": "large"})
     (results / "processed/manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(StructureError, match=r"holds 2 predictions: large \(not finished\), made; give"):
+    with pytest.raises(StructureError, match=r"holds 2 predictions: large \(not finished\), made; name one"):
         read_boltz(results)
     assert read_boltz(results, "made").name == "made"
     assert read_boltz(results / "predictions/made").name == "made"
