@@ -66,6 +66,8 @@ def interpolate_command(given: argparse.Namespace) -> None:
         raise RecipeError(f"--frames {given.frames}: must be 1 or more")
     if (given.folder is None) == (given.system is None):
         raise RecipeError("a path between what? give a folder of `cryofound sample`, or --system with --model")
+    if given.folder and not given.folder.is_dir():
+        raise RecipeError(f"{given.folder}: no such folder; give one that `cryofound sample` wrote")
     require_new(given.out)
     model, ends = _of_samples(given) if given.folder else _of_member(given)
     system = ends.system

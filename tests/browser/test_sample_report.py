@@ -76,7 +76,7 @@ def test_colours_follow_what_is_asked_for(report: Opened):
         seen.add(report.picture())
         assert page.locator("#legend .scale").count() == (colouring != "chain")
         if high:
-            assert str(page.text_content("#legend")).endswith(high)
+            assert str(page.text_content("#legend")).endswith(f"{high} Åand more")
     assert len(seen) == 4
     page.check("#side-chains")
     assert report.picture() not in seen

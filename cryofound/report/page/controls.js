@@ -91,6 +91,7 @@ function placeOf(frame, { states, drawn }) {
   return part === 0 ? states[first].id : part === 100 ? states[first + 1].id : `${part} % from ${states[first].id} to ${states[first + 1].id}`;
 }
 
+const UNITS = { b_factor: " Å²", displacement: " Å", uncertainty: " Å", rmsf: " Å" };
 const known = (value, places, before, after) => (value === null ? "" : ` · ${before}${value.toFixed(places)}${after}`);
 
 function element(tag, className, text = "") {
@@ -114,7 +115,9 @@ function legend(viewer, { states, drawn }, colouring, places) {
   const [low, high] = viewer.ranges[colouring];
   const bar = element("span", "scale");
   bar.style.background = `linear-gradient(to right, ${SCALES[colouring].join(",")})`;
-  return [element("span", "", low.toFixed(places[colouring])), bar, element("span", "", high.toFixed(places[colouring]))];
+  const unit = UNITS[colouring] || "";
+  const told = (value) => element("span", "", value.toFixed(places[colouring]) + unit);
+  return [told(low), bar, told(high), ...(FROM_ZERO.includes(colouring) ? [element("span", "", "and more")] : [])];
 }
 
 // Explanations of scores: shown beside what is pointed at or has the focus.
