@@ -22,7 +22,8 @@ from cryofound.structure.matching import matched_residues
 COEFFICIENTS = Path(__file__).with_name("trust.json")
 # Angstrom. Half of what the reference alone is wrong by in that benchmark (3.1 A on average), and as much as that.
 FAIR_ERROR, POOR_ERROR = 1.5, 3.0
-WELL_COVERED = 0.7  # share of the residues; the rest has no counterpart from which motion could come
+WELL_COVERED, COVERED = 0.7, 0.5  # shares of the residues; the rest has no counterpart from which motion could come
+MOST_MISSING = 0.5  # share of the family's motion
 DEPENDS = 0.5  # residual spread over latent spread from which the motion is a matter of what is not known
 
 Grade = Literal["good", "fair", "poor", "outside"]
@@ -113,11 +114,12 @@ def judge(
     evidence = _evidence(relation, profiles)
     predictor = predictor or shipped_predictor()
     error = predictor.error(evidence)
-    grade = _grade(error, relation)
+    tested = relation.family in predictor.families
+    grade = _grade(error, relation, evidence, tested)
     return Verdict(
         predicted_error=error,
         grade=grade,
-        sentences=_sentences(grade, error, relation, evidence, relation.family in predictor.families),
+        sentences=_sentences(grade, error, relation, evidence, tested),
         uncertainty=_uncertainty(profiles, error),
         evidence=evidence,
     )
@@ -208,12 +210,14 @@ def _uncertainty(profiles: _Profiles, error: float) -> np.ndarray:
     return error * shape / _rms(shape) if shape.any() else np.full(len(shape), error)
 
 
-def _grade(error: float, relation: Relation) -> Grade:
+def _grade(error: float, relation: Relation, evidence: Evidence, tested: bool) -> Grade:
+    """By the error; but what has no example, was not sampled or never tested is no better than it can be told to be."""
     if relation.outside:
         return "outside"
-    if error > POOR_ERROR:
+    lacking = evidence.missing_motion > MOST_MISSING
+    if error > POOR_ERROR or relation.coverage < COVERED or (lacking and not tested):
         return "poor"
-    return "good" if error <= FAIR_ERROR and relation.coverage >= WELL_COVERED else "fair"
+    return "good" if error <= FAIR_ERROR and relation.coverage >= WELL_COVERED and tested and not lacking else "fair"
 
 
 def _sentences(grade: Grade, error: float, relation: Relation, evidence: Evidence, tested: bool) -> tuple[str, ...]:
@@ -242,7 +246,7 @@ def _sentences(grade: Grade, error: float, relation: Relation, evidence: Evidenc
             f"The samples spread by {evidence.latent_spread:.1f} A; the family's training systems move by "
             f"{evidence.family_motion:.1f} A at the same residues."
         )
-        if evidence.missing_motion > 0.5:
+        if evidence.missing_motion > MOST_MISSING:
             told.append("Less than half of the family's motion was sampled: a state may lie well beyond the samples.")
         elif evidence.latent_spread > 1.5 * evidence.family_motion:
             told.append("That is more than any relative was trained to move: the widest samples are guesses.")

@@ -18,7 +18,7 @@ from tests.made_proteins import made_protein
 
 GRID = Grid.centred(64, 2.0)
 RELATION = Relation("family", "relative", 0.9, 1.0, 1e-50, (("A", "A"),))
-PREDICTOR = Predictor(offset=0.0, unlike=1.0, missing=2.0)
+PREDICTOR = Predictor(offset=0.0, unlike=1.0, missing=2.0, families=(RELATION.family,))
 
 
 def newcomer_of(residues: int = 80) -> System:
@@ -98,8 +98,8 @@ def test_grades_and_sentences() -> None:
     still = system.reference.positions_xyz[None] + np.zeros((2, 1, 1))
     wide = system.reference.positions_xyz + moved_half(system, 4.0)
 
-    def found(samples: np.ndarray, relation: Relation = RELATION) -> tuple[str, str]:
-        verdict = judge(model_of(member), system, relation, samples, samples[None], PREDICTOR)
+    def found(samples: np.ndarray, relation: Relation = RELATION, predictor: Predictor = PREDICTOR) -> tuple[str, str]:
+        verdict = judge(model_of(member), system, relation, samples, samples[None], predictor)
         assert verdict.good == (verdict.grade == "good")
         assert json.loads(json.dumps(verdict.facts()))["grade"] == verdict.grade
         return verdict.grade, " ".join(verdict.sentences)
@@ -111,7 +111,11 @@ def test_grades_and_sentences() -> None:
     grade, text = found(still)
     assert grade == "poor"
     assert "Less than half of the family's motion" in text
-    assert found(wide, replace(RELATION, coverage=0.5))[0] == "fair"
+    assert found(wide, replace(RELATION, coverage=0.6))[0] == "fair"
+    assert found(wide, replace(RELATION, coverage=0.4))[0] == "poor"
+    sure, untested = replace(PREDICTOR, missing=0.0), replace(PREDICTOR, missing=0.0, families=())
+    assert [found(each, predictor=sure)[0] for each in (wide, still)] == ["good", "fair"]
+    assert [found(each, predictor=untested)[0] for each in (wide, still)] == ["fair", "poor"]
     grade, text = found(wide, replace(RELATION, e_value=2.0))
     assert grade == "outside"
     assert "sampled by force" in text
