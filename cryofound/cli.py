@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; nothing is left half-written, run the same command again", file=sys.stderr)
+        print("error: interrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED
     return 0
 
