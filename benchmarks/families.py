@@ -99,9 +99,13 @@ def fine_tuned(home: Path, entries: Sequence[CatalogEntry]) -> dict[str, float]:
 
 
 def gather(seeds: Sequence[int], per_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over the seeds, `_spread` of what decides (standard deviation), and those numbers of every seed."""
-    metrics = {name: float(np.mean([row[name] for row in per_seed])) for name in per_seed[0]}
-    decisive = [name for name in metrics if name.endswith(SPREAD_OF)]
+    """Means over the seeds, `_spread` of what decides (standard deviation), and those numbers of every seed.
+
+    What the first seed alone has (`scope_system`) is of that seed.
+    """
+    metrics = {name: float(np.mean([row[name] for row in per_seed if name in row])) for name in per_seed[0]}
+    shared = set(per_seed[0]).intersection(*per_seed)
+    decisive = [name for name in metrics if name.endswith(SPREAD_OF) and name in shared]
     if len(seeds) > 1:
         metrics |= {f"{name}_spread": float(np.std([row[name] for row in per_seed], ddof=1)) for name in decisive}
     for seed, row in zip(seeds, per_seed, strict=True):

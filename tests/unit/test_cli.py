@@ -47,9 +47,13 @@ def test_an_interrupt_is_one_line_and_exit_code_130(
     which: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(tmp_path / "endless.yaml")  # whoever reads it waits
+    handler = signal.signal(which, signal.default_int_handler)  # as in a terminal; test runners may ignore interrupts
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), which))
     interrupt.start()
-    assert main(["recipe", "check", str(tmp_path / "endless.yaml")]) == 130
+    try:
+        assert main(["recipe", "check", str(tmp_path / "endless.yaml")]) == 130
+    finally:
+        signal.signal(which, handler)
     interrupt.join()
     printed = capsys.readouterr()
     assert printed.out == ""

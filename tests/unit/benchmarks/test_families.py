@@ -147,6 +147,8 @@ def test_seeds_are_averaged_and_their_spread_told(scores) -> None:
     assert metrics["ras_recall_rmsd_spread"] == pytest.approx(0.2 / np.sqrt(2))
     assert metrics["seed2_ras_recall_rmsd"] == pytest.approx(4.3)
     assert {*LIMITS, *FLOORS} - {"finetune_step_ratio", "two_worker_speedup"} <= set(metrics)
+    alone = flat_metrics(scores) | {"ras_scope_system_rmsd": 5.0}  # of the first seed, as `measure` has it
+    assert gather((0, 2), [alone, flat_metrics(better)])["ras_scope_system_rmsd"] == 5.0
     assert "ras_recall_rmsd_spread" not in gather((0,), [flat_metrics(scores)])
 
 

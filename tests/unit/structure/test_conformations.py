@@ -114,7 +114,12 @@ def test_a_damaged_archive_and_positions_that_are_not_finite_are_refused(cif, tm
     with pytest.raises(StructureError, match=r"cut.cif.gz: not a readable"):
         list(read_conformations(tmp_path / "cut.cif.gz"))
     write_ensemble(tmp_path / "nan.cif", replace(MODEL), np.full_like(POSITIONS[:1], np.nan))
-    with pytest.raises(StructureError, match=r"nan.cif: model 1"):
+    with pytest.raises(StructureError, match=r"nan.cif: chain .*: positions that are no numbers"):
         list(read_conformations(tmp_path / "nan.cif"))
+    late = POSITIONS[:2].copy()
+    late[1] = np.nan
+    write_ensemble(tmp_path / "late.cif", replace(MODEL), late)
+    with pytest.raises(StructureError, match=r"late.cif: model 2 holds positions that are not finite"):
+        list(read_conformations(tmp_path / "late.cif"))
     with pytest.raises(StructureError, match="no such file"):
         list(read_conformations(tmp_path / "none.cif"))
