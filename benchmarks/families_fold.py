@@ -9,19 +9,21 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from cryofound.building.guides import place_guides
 from cryofound.config import Recipe, load_recipe
 from cryofound.ensemble.store import open_store
 from cryofound.ensemble.system import has_unseen
 from cryofound.errors import CryoFoundError
 from cryofound.sampling.flow_model import load_flow_model
-from cryofound.sampling.zero_shot import sample_system
+from cryofound.sampling.zero_shot import sample_ensemble
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
+from cryofound.training.stage1 import training_ids
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import own_stream
+from jobs.ensembles import write_ensemble_file
+from jobs.guides import GUIDE, guide_inputs
 from jobs.progress import counting, following
 from jobs.steps import step
 from jobs.training import CHECKPOINTS, export_config, make_stage1, make_stage2, train_here
@@ -67,10 +69,22 @@ def _trained(recipe: Recipe, home: Path, store: Path, group: Group, prefix: str 
         (folder / CHECKPOINTS).rmdir()
 
     inputs = [store.name, recipe.model_dump(mode="json")]
-    make = partial(make_stage1, recipe, store, group)
+    placed = guides(recipe, home, store)
+    make = partial(make_stage1, recipe, store, group, guides=placed)
     stage1 = step(home, f"{prefix}stage1", inputs, partial(train, "stage1", make))
     follow = partial(make_stage2, recipe, store, stage1, group)
     return stage1, step(home, f"{prefix}stage2", inputs, partial(train, "stage2", follow))
+
+
+def guides(recipe: Recipe, home: Path, store: Path) -> Path | None:
+    """As `jobs.guides.place`, one system after the other."""
+
+    def make(folder: Path) -> None:
+        for name in training_ids(open_store(store)):
+            place_guides(store, GUIDE, folder, name)
+            print(f"guides {name}", flush=True)
+
+    return step(home, "guides", guide_inputs(store), make) if recipe.stage1.guide_weight else None
 
 
 def _made(folder: Path) -> Path:
@@ -79,7 +93,7 @@ def _made(folder: Path) -> Path:
 
 
 def draw(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path, group: Group | None = None) -> None:
-    """Write `<system>.npz` (positions_xyz, as jobs/ensembles.py) of every system that training did not see whole.
+    """Write `<system>.npz` (as jobs/ensembles.py) of every system that training did not see whole.
 
     Of a `group` that is given, its own systems alone.
     """
@@ -88,7 +102,7 @@ def draw(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path, 
     model = load_flow_model(recipe, (group or everyone).training_ids, stage1, stage2)
     for name, system in systems.items():
         if has_unseen(system) and (group is None or name in group.training_ids):
-            np.savez(folder / f"{name}.npz", positions_xyz=sample_system(model, system, recipe.seed))
+            write_ensemble_file(folder, name, sample_ensemble(model, system, recipe.seed))
             print(f"sample {name} guidance={recipe.sampling.guidance:g}", flush=True)
 
 

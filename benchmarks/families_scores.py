@@ -27,12 +27,14 @@ from cryofound.evaluation.baselines import (
     static_ensemble,
 )
 from cryofound.evaluation.motion import MotionScore, SpreadScore, left_out_motions, score_motions, score_spread
+from cryofound.sampling.representatives import representatives
+from cryofound.sampling.zero_shot import Ensemble
 
 MODEL, STATIC, NORMAL_MODES, NEAREST, FIELD = "model", "static", "normal_modes", "nearest_relative", "relatives_field"
 BASELINES = (STATIC, NORMAL_MODES, NEAREST, FIELD)
 LOWEST_MODES = 3
 RECEPTORS = "gpcr_class_a"
-POOL = 8  # normal-mode samples for each one that is drawn: the closest of one draw is a matter of luck
+POOL = 8  # normal-mode samples for each that stands for them: the closest of one draw is a matter of luck
 
 
 @dataclass(frozen=True)
@@ -55,39 +57,39 @@ def score_fold(
     systems = open_store(store)
     scores = FoldScores([], [])
     for system in systems.values():
-        drawn = _read(samples, system.system_id)
+        folders = {MODEL: samples, **(others or {})}
+        drawn = {name: found for name in folders if (found := _read(folders[name], system.system_id)) is not None}
         away = left_out_motions(system)
-        if drawn is None or not away:
+        if MODEL not in drawn or not away:
             continue
-        folders = others or {}
-        more = {name: found for name in folders if (found := _read(folders[name], system.system_id)) is not None}
-        for method, positions_xyz in {
-            MODEL: drawn,
-            **more,
-            **baselines(system, list(systems.values()), len(drawn)),
-        }.items():
-            # Of the pool of normal modes, the closest of as many as the model drew, in expectation.
-            n_drawn = len(drawn) if method == NORMAL_MODES else None
-            scores.motions.extend(score_motions(system, away, positions_xyz, method, n_drawn))
+        n = len(drawn[MODEL].positions_xyz)
+        for method, ensemble in (drawn | baselines(system, list(systems.values()), n)).items():
+            scores.motions.extend(score_motions(system, away, ensemble.positions_xyz, method))
             asked = official and method == MODEL
-            scores.spreads.append(score_spread(system, positions_xyz, method, official=asked, n_drawn=n_drawn))
+            scores.spreads.append(
+                score_spread(system, ensemble.positions_xyz, method, official=asked, shares=ensemble.share)
+            )
     if not scores.motions:
         raise StoreError(f"{samples}: no samples of a system that {store} has and training left out; sample again")
     return scores
 
 
-def baselines(system: System, others: Sequence[System], n: int) -> dict[str, np.ndarray]:
-    """Ensembles (sample, atom, 3) for a system, by method, from what training knows of the others.
+def baselines(system: System, others: Sequence[System], n: int) -> dict[str, Ensemble]:
+    """Ensembles for a system, by method, from what training knows of the others.
 
-    Of normal modes a pool along the lowest LOWEST_MODES, of the amplitude with which `n` samples serve relatives best.
+    Of normal modes the `n` that stand for a pool along the lowest LOWEST_MODES, of the amplitude with which `n` samples
+    serve relatives best: chosen as the model's own are.
     """
     reference, relatives = system.reference, relatives_of(system, others)
-    amplitude = best_amplitude(relatives, n, LOWEST_MODES)
-    return {
-        STATIC: static_ensemble(reference),
-        NORMAL_MODES: normal_modes_ensemble(reference, POOL * n, LOWEST_MODES, amplitude),
-        NEAREST: nearest_relative_ensemble(reference, relatives),
-        FIELD: relatives_field_ensemble(reference, relatives),
+    modes = normal_modes_ensemble(reference, POOL * n, LOWEST_MODES, best_amplitude(relatives, n, LOWEST_MODES))
+    chosen = representatives(reference, modes, n)
+    return {NORMAL_MODES: Ensemble(modes[chosen.row], chosen.share)} | {
+        name: Ensemble(positions, np.full(len(positions), 1 / len(positions)))
+        for name, positions in {
+            STATIC: static_ensemble(reference),
+            NEAREST: nearest_relative_ensemble(reference, relatives),
+            FIELD: relatives_field_ensemble(reference, relatives),
+        }.items()
     }
 
 
@@ -174,10 +176,10 @@ def _cell(score: MotionScore | None) -> str:
     return f"{recovered} | {score.recall_rmsd:.2f}"
 
 
-def _read(folder: Path, system_id: str) -> np.ndarray | None:
-    from jobs.ensembles import read_samples  # loads Ray
+def _read(folder: Path, system_id: str) -> Ensemble | None:
+    from jobs.ensembles import read_ensemble  # loads Ray
 
-    return read_samples(folder, system_id) if (folder / f"{system_id}.npz").is_file() else None
+    return read_ensemble(folder, system_id) if (folder / f"{system_id}.npz").is_file() else None
 
 
 Row = MotionScore | SpreadScore

@@ -157,6 +157,10 @@ class Stage1Config(Section):
         default=0.0, ge=0, description="angstrom that maps are compared at first, sharpening to their own; 0: their own"
     )
     coarse_share: float = Field(default=0.6, gt=0, le=1, description="share of the steps that this takes")
+    guide_weight: float = Field(
+        default=0.0, ge=0, description="per angstrom from models placed into the maps by rigid bodies; 0: none are made"
+    )
+    guide_share: float = Field(default=0.7, gt=0, le=1, description="share of the steps in which it falls to nothing")
     checkpoint_every: int = 100
     validate_every: int = Field(default=500, ge=0, description="a multiple of checkpoint_every; 0: never")
     log_every: int = 20
@@ -263,6 +267,9 @@ class SamplingConfig(Section):
     """Zero-shot sampling."""
 
     samples: int = Field(default=16, ge=1)
+    pool: int = Field(
+        default=0, ge=0, description="draws, of which the samples are those that stand for all; 0: the first draws"
+    )
     solver: Literal["euler", "midpoint", "heun"] = Field(
         default="midpoint", description="the last two ask for the velocity twice a step"
     )

@@ -13,7 +13,7 @@ from cryofound.evaluation.metrics import StateScore, evaluate_system
 from cryofound.evaluation.pictures import save_ensemble_picture
 from cryofound.evaluation.scores import EnsembleScore, evaluate_ensemble, write_scores
 from cryofound.sampling.flow_model import load_flow_model
-from cryofound.sampling.zero_shot import sample_system
+from cryofound.sampling.zero_shot import Ensemble, sample_ensemble
 from cryofound.structure.writing import write_ensemble
 from cryofound.training.scope import Group, group_of, groups
 from jobs.steps import fan_out
@@ -24,8 +24,9 @@ SCORES = "scores.json"
 def sample(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path) -> None:
     """Write every system's samples: `<system>.cif` for viewers, and `<system>.npz` that later steps read.
 
-    positions_xyz in the latter is (sample, atom, 3) float32, angstrom, in the canonical frame. A system is sampled from
-    the model of its group; one whose group was not trained is left out.
+    positions_xyz in the latter is (sample, atom, 3) float32, angstrom, in the canonical frame; share (sample,) float64
+    of the draws that each stands for. A system is sampled from the model of its group; one whose group was not trained
+    is left out.
     """
     systems = open_store(store)
     trained = groups(recipe.scope, systems)
@@ -38,10 +39,16 @@ def sample(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path
     fan_out("sample", draw, jobs, gpus=recipe.engine.gpus_per_worker)
 
 
-def read_samples(folder: Path, system_id: str) -> np.ndarray:
-    """(sample, atom, 3) float32 angstrom as `sample` wrote them."""
+def write_ensemble_file(folder: Path, system_id: str, drawn: Ensemble) -> None:
+    """Write what `read_ensemble` reads."""
+    np.savez(_sample_file(folder, system_id), positions_xyz=drawn.positions_xyz, share=drawn.share)
+
+
+def read_ensemble(folder: Path, system_id: str) -> Ensemble:
+    """A system's samples as they were written; before there were shares, all stood for the same."""
     with np.load(_sample_file(folder, system_id), allow_pickle=False) as arrays:
-        return arrays["positions_xyz"]
+        positions = arrays["positions_xyz"]
+        return Ensemble(positions, arrays.get("share", np.full(len(positions), 1 / len(positions))))
 
 
 def evaluate(store: Path, samples: Path, folder: Path) -> None:
@@ -59,14 +66,14 @@ def _draw(recipe: Recipe, store: Path, stage1: Path, stage2: Path, folder: Path,
     system_id, group = job
     model = load_flow_model(recipe, group.training_ids, group.folder(stage1), group.folder(stage2))
     system = read_system(system_folder(store, system_id))
-    positions_xyz = sample_system(model, system, recipe.seed)
-    write_ensemble(folder / f"{system_id}.cif", system.reference, positions_xyz, name=system_id)
-    np.savez(_sample_file(folder, system_id), positions_xyz=positions_xyz)
+    drawn = sample_ensemble(model, system, recipe.seed)
+    write_ensemble(folder / f"{system_id}.cif", system.reference, drawn.positions_xyz, name=system_id)
+    write_ensemble_file(folder, system_id, drawn)
 
 
 def _score(store: Path, samples: Path, folder: Path, system_id: str) -> tuple[list[StateScore], EnsembleScore]:
     system = read_system(system_folder(store, system_id))
-    positions_xyz = read_samples(samples, system_id)
-    save_ensemble_picture(folder / f"{system_id}.png", system, positions_xyz)
-    states = evaluate_system(system, positions_xyz, normal_modes_ensemble(system.reference))
-    return states, evaluate_ensemble(system, positions_xyz)
+    drawn = read_ensemble(samples, system_id)
+    save_ensemble_picture(folder / f"{system_id}.png", system, drawn.positions_xyz)
+    states = evaluate_system(system, drawn.positions_xyz, normal_modes_ensemble(system.reference))
+    return states, evaluate_ensemble(system, drawn.positions_xyz)

@@ -35,7 +35,7 @@ from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import ray_stream
-from jobs import ensembles, pool, reconstructions, training
+from jobs import ensembles, guides, pool, reconstructions, training
 from jobs.progress import counting, following
 from jobs.recording import Record, machines
 from jobs.steps import refusal_in, step, stopped
@@ -51,8 +51,9 @@ def pretrain(recipe: Recipe, home: Path, record: Record) -> Path:
     systems = open_store(store)
     record.store(store, systems)
     shared = groups(recipe.scope, systems)
-    make1 = partial(training.make_stage1, recipe, store, start=start)
-    stage1 = train(recipe, home, record, "stage1", shared, [store, *from_start], make1)
+    placed = guides.place(recipe, home, store, record.timing("guides"))
+    make1 = partial(training.make_stage1, recipe, store, start=start, guides=placed)
+    stage1 = train(recipe, home, record, "stage1", shared, [store, *from_start, *([placed] if placed else [])], make1)
     if recipe.tracking.pictures:
         draw = record.timing("reconstruct")(partial(reconstructions.draw, recipe, store, stage1))
         drawn = step(home, "reconstruct", [stage1.name, recipe.tracking.pictures], draw)

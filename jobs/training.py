@@ -24,9 +24,10 @@ from cryofound.training import checkpoints
 from cryofound.training.curve import append_row, cut_curve
 from cryofound.training.engine import Engine
 from cryofound.training.finetuning import FineTunedStage1, FineTunedStage2, find_pretrained
+from cryofound.training.guides import Guides
 from cryofound.training.loop import Progress, Stage, train
 from cryofound.training.scope import Group
-from cryofound.training.stage1 import Stage1, load_stage1
+from cryofound.training.stage1 import Stage1, load_stage1, training_ids
 from cryofound.training.stage2 import Stage2
 from jobs.steps import refusal_in
 
@@ -97,12 +98,18 @@ def fit(
     shutil.rmtree(folder / _RAY)
 
 
-def make_stage1(recipe: Recipe, store: Path, group: Group, *, start: Path | None = None) -> Stage:
-    """Stage 1 over the systems of a group, from the pretrained model in the folder `start` if there is one."""
+def make_stage1(
+    recipe: Recipe, store: Path, group: Group, *, start: Path | None = None, guides: Path | None = None
+) -> Stage:
+    """Stage 1 over the systems of a group, from the pretrained model in the folder `start` if there is one.
+
+    guides: the folder of the models that were placed into its maps (jobs/guides.py), if any were.
+    """
     systems, shards = _of_group(store, group)
+    placed = Guides.open(guides, [systems[name] for name in training_ids(systems)]) if guides else None
     if start:
-        return FineTunedStage1(recipe, systems, shards, find_pretrained(start).stage1)
-    return Stage1(recipe, systems, shards)
+        return FineTunedStage1(recipe, systems, shards, find_pretrained(start).stage1, placed)
+    return Stage1(recipe, systems, shards, placed)
 
 
 def make_stage2(recipe: Recipe, store: Path, stage1: Path, group: Group, *, start: Path | None = None) -> Stage:

@@ -1,6 +1,6 @@
 """All maps of a series together: each state is built from the reference, or from the built state nearest to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,23 +51,52 @@ def build_series(
     reference is reached by way of the states between. `starts` (atom, 3) are further models to begin from, as
     those of a pretrained network.
     """
-    models = beginnings(what, starts)
     coarse = [target.coarser(NEARNESS) for target in targets]
+    built: dict[int, Built] = {}
+
+    def build(state: int, start_xyz: np.ndarray, source: int) -> np.ndarray:
+        built[state] = build_state(what, targets[state], config, start_xyz, source)
+        report(f"state={state} from={source} correlation={built[state].correlation:.4f}")
+        return built[state].positions_xyz
+
+    _nearest_first(what, coarse, beginnings(what, starts), build)
+    return [built[state] for state in range(len(targets))]
+
+
+def place_series(what: Subject, targets: Sequence[Target], config: BuildConfig) -> list[np.ndarray]:
+    """Positions (atom, 3) of every target in their order, in the order of `build_series`, by rigid bodies alone."""
+    coarse = [target.coarser(NEARNESS) for target in targets]
+
+    def place(state: int, start_xyz: np.ndarray, source: int) -> np.ndarray:
+        return place_state(what, targets[state], config, start_xyz, source)
+
+    models = _nearest_first(what, coarse, beginnings(what, ()), place)
+    return [models[state] for state in range(len(targets))]
+
+
+def _nearest_first(
+    what: Subject,
+    coarse: Sequence[Target],
+    models: Mapping[int, np.ndarray],
+    make: Callable[[int, np.ndarray, int], np.ndarray],
+) -> dict[int, np.ndarray]:
+    """`models` with one for every target, made from the one that is nearest: `make(state, its positions, its number)`.
+
+    coarse: the targets as models are compared with them.
+    """
+    found = dict(models)
     distance = {
         (state, source): misfit(model, what, near)
         for state, near in enumerate(coarse)
-        for source, model in models.items()
+        for source, model in found.items()
     }
-    built: dict[int, Built] = {}
-    while len(built) < len(targets):
-        state, source = min((pair for pair in distance if pair[0] not in built), key=lambda pair: distance[pair])
-        built[state] = build_state(what, targets[state], config, models[source], source)
-        models[state] = built[state].positions_xyz
-        report(f"state={state} from={source} correlation={built[state].correlation:.4f}")
-        distance |= {
-            (other, state): misfit(models[state], what, near) for other, near in enumerate(coarse) if other not in built
-        }
-    return [built[state] for state in range(len(targets))]
+    left = set(range(len(coarse)))
+    while left:
+        state, source = min((pair for pair in distance if pair[0] in left), key=lambda pair: distance[pair])
+        found[state] = make(state, found[source], source)
+        left.remove(state)
+        distance |= {(other, state): misfit(found[state], what, coarse[other]) for other in left}
+    return found
 
 
 def beginnings(what: Subject, starts: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
@@ -84,24 +113,34 @@ def build_state(
     source: int,
     sharp: Target | None = None,
 ) -> Built:
-    """One state from a model to begin with; from another state's, maps are not seen as coarsely.
+    """One state from a model to begin with: placed by rigid bodies, then every atom refined.
+
+    Atoms are refined against `sharp`, by default the same target.
+    """
+    placed = place_state(what, target, config, start_xyz, source)
+    near = (sharp or target).within(placed, config.reach)
+    positions = refine(placed, what, near, config)
+    return Built(positions, source, 1 - misfit(positions, what, near))
+
+
+def place_state(what: Subject, target: Target, config: BuildConfig, start_xyz: np.ndarray, source: int) -> np.ndarray:
+    """Positions (atom, 3) of one state after rigid bodies have moved.
+
+    From another state's model maps are not seen as coarsely as from the reference.
 
     A start that is near is lost where a map is seen coarsely, one that is far where it is not: the motion is told both
     ways, and the better fit is kept. What lies where the map has no such thing is looked for elsewhere, and kept there
     if the whole fits better.
-    Atoms are refined against `sharp`, by default the same target.
     """
     coarsest = config.coarsest_between if source >= 0 else config.coarsest
     seen = sorted({max(each, target.resolution) for each in (NEARNESS, coarsest)})
     moves = [fit_motion(start_xyz, what, target, config, each) for each in seen]
     placed = min(moves, key=lambda each: misfit(each, what, target))
     elsewhere = relocated(placed, what, target)
-    if elsewhere is not None:
-        again = fit_motion(elsewhere, what, target, config, max(NEARNESS, target.resolution))
-        placed = min(placed, again, key=lambda each: misfit(each, what, target))
-    near = (sharp or target).within(placed, config.reach)
-    positions = refine(placed, what, near, config)
-    return Built(positions, source, 1 - misfit(positions, what, near))
+    if elsewhere is None:
+        return placed
+    again = fit_motion(elsewhere, what, target, config, max(NEARNESS, target.resolution))
+    return min(placed, again, key=lambda each: misfit(each, what, target))
 
 
 def free_fit(what: Subject, target: Target, config: BuildConfig, built: Built, start_xyz: np.ndarray) -> FreeFit:

@@ -17,23 +17,29 @@ class Coverage:
     wasserstein: float
 
 
-def coverage(distances: np.ndarray, populations: np.ndarray | None = None) -> Coverage:
-    """Of distances (sample, state); populations (state,) need not sum to 1, without them all states weigh the same."""
+def coverage(
+    distances: np.ndarray, populations: np.ndarray | None = None, shares: np.ndarray | None = None
+) -> Coverage:
+    """Of distances (sample, state); populations (state,) need not sum to 1, without them all states weigh the same.
+
+    shares (sample,), which sum to 1, weigh the samples in the Wasserstein distance; without them all weigh the same.
+    """
     weights = np.ones(distances.shape[1]) if populations is None else np.asarray(populations, dtype=np.float64)
     return Coverage(
         precision=float(distances.min(1).mean()),
         recall=float(distances.min(0) @ weights / weights.sum()),
-        wasserstein=wasserstein(distances, weights),
+        wasserstein=wasserstein(distances, weights, shares),
     )
 
 
-def wasserstein(distances: np.ndarray, populations: np.ndarray) -> float:
-    """2-Wasserstein distance of samples of equal weight from states, by distances (sample, state).
+def wasserstein(distances: np.ndarray, populations: np.ndarray, shares: np.ndarray | None = None) -> float:
+    """2-Wasserstein distance of samples from states, by distances (sample, state).
 
-    populations (state,) need not sum to 1. Exact: POT's network simplex finds the plan.
+    populations (state,) need not sum to 1; shares (sample,) do, without them all samples weigh the same. Exact: POT's
+    network simplex finds the plan.
     """
     import ot  # loads every array library that it finds; only those who measure should wait for that
 
-    weights = np.full(len(distances), 1.0 / len(distances))
+    weights = np.full(len(distances), 1.0 / len(distances)) if shares is None else np.asarray(shares, dtype=np.float64)
     plan = np.asarray(ot.emd(weights, populations / populations.sum(), distances**2))
     return float(np.sqrt((plan * distances**2).sum()))

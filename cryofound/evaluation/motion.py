@@ -79,9 +79,9 @@ class SpreadScore:
     """An ensemble as a whole against all conformers of its system, and its stereochemistry.
 
     precision_rmsd: mean over samples of the RMSD to the nearest conformer; wasserstein: 2-Wasserstein distance between
-    samples of equal weight and conformers weighted by population, for the RMSD as distance (angstrom). bond_rms:
-    backbone bonds against the reference's; clashscore: by physics.clashes, mean over samples; ramachandran_outliers:
-    percent by cctbx, mean over samples, None where it was not asked for or cctbx is missing.
+    samples weighted by share (else equally) and conformers by population, with the RMSD (angstrom) as distance.
+    bond_rms: backbone bonds against the reference's; clashscore: by physics.clashes, mean over samples;
+    ramachandran_outliers: percent by cctbx, mean over samples, None where it was not asked for or cctbx is missing.
     """
 
     system_id: str
@@ -194,17 +194,24 @@ def score_motions(
 
 
 def score_spread(
-    system: System, samples_xyz: np.ndarray, method: str, *, official: bool = False, n_drawn: int | None = None
+    system: System,
+    samples_xyz: np.ndarray,
+    method: str,
+    *,
+    official: bool = False,
+    n_drawn: int | None = None,
+    shares: np.ndarray | None = None,
 ) -> SpreadScore:
     """Score an ensemble (sample, atom, 3), or the first `n_drawn` of a pool, as a whole.
 
-    `official` asks cctbx for Ramachandran outliers. Raises StructureError as `check_ensemble` does.
+    shares (sample,), which sum to 1, weigh the samples where it is compared with the populations. `official` asks cctbx
+    for Ramachandran outliers. Raises StructureError as `check_ensemble` does.
     """
     check_ensemble(system, samples_xyz, f"samples of {method}")
     samples = samples_xyz[:n_drawn]
     groups = conformers(system)
     distances = state_distances(system, samples, [group.rows[0] for group in groups])
-    found = coverage(distances, np.array([group.population for group in groups]))
+    found = coverage(distances, np.array([group.population for group in groups]), shares)
     counts = ramachandran(system.reference, samples) if official else None
     return SpreadScore(
         system_id=system.system_id,

@@ -14,6 +14,7 @@ from cryofound.generative.solvers import guided, solve_ode
 from cryofound.models.latent_grid import TokenGrid
 from cryofound.models.molecule import MoleculeBatch
 from cryofound.sampling.flow_model import FlowModel
+from cryofound.structure.atomic_model import AtomicModel
 from cryofound.training.molecules import molecule_batch
 from cryofound.training.noise import seed_of
 
@@ -26,6 +27,7 @@ class Conditioned:
     """A molecule as the networks of a model see it: batches of one, which serve any number of samples."""
 
     model: FlowModel
+    reference: AtomicModel
     molecule: MoleculeBatch
     tokens: TokenGrid
     residues: Tensor
@@ -47,7 +49,7 @@ def conditioned(model: FlowModel, system: System, symmetry: SymmetryChoice = "ke
     row = model.training_ids.index(system.system_id) if system.system_id in model.training_ids else -1
     molecule = molecule_batch([system], [row], model.recipe.model)
     tokens = model.vae.tokens(molecule, system.grid.shape_zyx[0])
-    return Conditioned(model, molecule, tokens, model.velocity.condition(molecule))
+    return Conditioned(model, system.reference, molecule, tokens, model.velocity.condition(molecule))
 
 
 @torch.no_grad()

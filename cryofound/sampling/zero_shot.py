@@ -21,6 +21,7 @@ from cryofound.errors import SamplingError
 from cryofound.sampling.drawing import Conditioned, SymmetryChoice, conditioned, decoded, draw_latents
 from cryofound.sampling.flow_model import FlowModel
 from cryofound.sampling.repair import RepairTables, repair, repair_tables
+from cryofound.sampling.representatives import representatives
 from cryofound.sampling.validity import faults, soundness, told
 from cryofound.structure.symmetry import find_symmetry
 
@@ -52,8 +53,8 @@ def draw_valid(
 ) -> Iterator[Drawn]:
     """Draw, decode, repair and check until `settings.samples` are valid, chunk by chunk in the order of their numbers.
 
-    The system must be in the canonical frame of its family. Its symmetry holds for samples exactly if kept; released,
-    copies of a chain move on their own. As many chunks are drawn side by side as torch has threads; memory does not
+    With a pool, those that stand for all of it come first (`draw_order`). The system must be in the canonical frame of
+    its family. Its symmetry holds for samples exactly if kept; released, copies of a chain move on their own. As many chunks are drawn side by side as torch has threads; memory does not
     grow with the number of samples. Raises SamplingError when `attempts_per_sample` times as many were drawn and fewer
     are valid, and where a process that draws was killed.
     """
@@ -61,13 +62,13 @@ def draw_valid(
     wanted, limit = settings.samples, settings.samples * settings.attempts_per_sample
     threads = torch.get_num_threads()
     chunk = min(what.chunk, math.ceil(wanted / threads))
+    order = draw_order(what, settings, seed).number
     valid, dropped, started, reasons = 0, 0, 0, Counter[str]()
     under_way: deque[Future[tuple[Drawn, dict[str, np.ndarray]]]] = deque()
     with _side_by_side(threads, _Task(what, _tables(system, symmetry), settings, seed)) as pool:
         while valid < wanted:
             while len(under_way) < threads and (count := min(chunk, wanted + dropped - started, limit - started)) > 0:
-                numbers = np.arange(started, started + count)
-                under_way.append(pool.submit(_drawn, numbers))
+                under_way.append(pool.submit(_drawn, _numbers(order, started, count)))
                 started += count
             if not under_way:
                 raise SamplingError(
@@ -89,20 +90,63 @@ def draw_valid(
                 yield Drawn(*(getattr(drawn, name)[sound] for name in _PER_SAMPLE), dropped=dropped)
 
 
-def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
-    """The first draws of a system, valid or not, decoded and repaired: (sample, atom, 3) float32 angstrom.
+@dataclass(frozen=True)
+class Order:
+    """number (draw,) int64: which draws are taken first; share (sample,) of the pool that the first samples stand for,
+    None without a pool. Later draws follow in their own order."""
 
-    Number of samples, solver steps and guidance are the recipe's. What a model is worth is told by all its draws: what
-    a user is given comes from `draw_valid`. The system must be in the canonical frame of its family.
+    number: np.ndarray
+    share: np.ndarray | None
+
+
+def draw_order(what: Conditioned, settings: SamplingConfig, seed: int) -> Order:
+    """The order in which draws are taken: with a pool of more draws than samples, its representatives first."""
+    if settings.pool <= settings.samples:
+        return Order(np.zeros(0, dtype=np.int64), None)
+    drawn = decoded(what, draw_latents(what, settings, seed, range(settings.pool)))
+    if not np.isfinite(drawn).all():
+        raise SamplingError(f"model {what.model.recipe.name}: it draws positions that are no numbers; train it again")
+    chosen = representatives(what.reference, drawn, settings.samples)
+    others = np.setdiff1d(np.arange(settings.pool), chosen.row)
+    return Order(np.concatenate([chosen.row, others]), chosen.share)
+
+
+def _numbers(order: np.ndarray, start: int, count: int) -> np.ndarray:
+    """(count,) the draws at these places of an order, which goes on with the numbers that it lacks."""
+    return np.concatenate([order[start : start + count], np.arange(max(start, len(order)), start + count)])
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """positions_xyz (sample, atom, 3) float32 angstrom; share (sample,) float64 of the draws that each stands for."""
+
+    positions_xyz: np.ndarray
+    share: np.ndarray
+
+
+def sample_system(model: FlowModel, system: System, seed: int) -> np.ndarray:
+    """(sample, atom, 3) float32 angstrom: `sample_ensemble` without the shares."""
+    return sample_ensemble(model, system, seed).positions_xyz
+
+
+def sample_ensemble(model: FlowModel, system: System, seed: int) -> Ensemble:
+    """Samples of a system, valid or not, decoded and repaired: the first draws, or a pool's representatives.
+
+    Their number, the pool, solver steps and guidance are the recipe's. What a model is worth is told by all its draws:
+    what a user is given comes from `draw_valid`. The system must be in the canonical frame of its family.
     """
     settings = model.recipe.sampling
     what = conditioned(model, system)
-    positions = decoded(what, draw_latents(what, settings, seed, range(settings.samples)))
-    if settings.repair.iterations == 0:
-        return positions
-    tables = _tables(system, "kept")
-    rows = range(0, len(positions), what.chunk)
-    return np.concatenate([repair(positions[row : row + what.chunk], tables, settings.repair)[0] for row in rows])
+    order = draw_order(what, settings, seed)
+    numbers = _numbers(order.number, 0, settings.samples)
+    positions = decoded(what, draw_latents(what, settings, seed, numbers.tolist()))
+    share = np.full(len(positions), 1 / len(positions)) if order.share is None else order.share
+    if settings.repair.iterations:
+        tables = _tables(system, "kept")
+        rows = range(0, len(positions), what.chunk)
+        repaired = [repair(positions[row : row + what.chunk], tables, settings.repair)[0] for row in rows]
+        positions = np.concatenate(repaired)
+    return Ensemble(positions, share)
 
 
 def _tables(system: System, symmetry: SymmetryChoice) -> RepairTables:

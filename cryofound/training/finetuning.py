@@ -20,6 +20,7 @@ from cryofound.manifest import PARTIAL, is_finished, read_manifest
 from cryofound.models.vae import VAE
 from cryofound.models.velocity import VelocityNetwork
 from cryofound.training.checkpoints import CONFIG, WEIGHTS, load_export, load_export_config, put_weights
+from cryofound.training.guides import Guides
 from cryofound.training.stage1 import Stage1
 from cryofound.training.stage2 import Stage2
 
@@ -105,8 +106,15 @@ class FineTunedStage1(Stage1):
     without, 0.9060 with, and 0.9050 from 20 A).
     """
 
-    def __init__(self, recipe: Recipe, systems: dict[str, System], shards: ShardIndex, folder: Path):
-        super().__init__(recipe, systems, shards)
+    def __init__(
+        self,
+        recipe: Recipe,
+        systems: dict[str, System],
+        shards: ShardIndex,
+        folder: Path,
+        guides: Guides | None = None,
+    ):
+        super().__init__(recipe, systems, shards, guides)
         self.folder = folder
 
     def module(self) -> VAE:

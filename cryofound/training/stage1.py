@@ -36,6 +36,7 @@ from cryofound.physics.geometry import (
 from cryofound.physics.stereochemistry import stereochemistry, stereochemistry_loss
 from cryofound.structure.atomic_model import ATOM_NAMES, RESIDUE_TYPES
 from cryofound.training.checkpoints import load_weights
+from cryofound.training.guides import Guides, guide_loss
 from cryofound.training.noise import Noise, Silence
 from cryofound.training.shelves import make_shelves
 from cryofound.training.validating import summed, validation_batches
@@ -48,12 +49,15 @@ class Stage1Batch:
     """density (batch, z, y, x) with the training system of each map (batch,) and its resolution in angstrom.
 
     coarsest (angstrom): maps are compared with what is rendered at this resolution where their own is finer.
+    guide_xyz (batch, atom, 3) angstrom: models that were placed into the maps, with the weight of the way to them.
     """
 
     density: Tensor
     system: Tensor
     resolution: tuple[float, ...]
     coarsest: float = 0.0
+    guide_xyz: Tensor | None = None
+    guide_weight: float = 0.0
 
 
 class Stage1:
@@ -61,9 +65,9 @@ class Stage1:
 
     name = "stage1"
 
-    def __init__(self, recipe: Recipe, systems: dict[str, System], shards: ShardIndex):
+    def __init__(self, recipe: Recipe, systems: dict[str, System], shards: ShardIndex, guides: Guides | None = None):
         config = recipe.stage1
-        self.recipe, self.shards = recipe, shards
+        self.recipe, self.shards, self.guides = recipe, shards, guides
         self.system_ids = training_ids(systems)
         self.systems = [systems[name] for name in self.system_ids]
         self.steps, self.checkpoint_every, self.log_every = config.steps, config.checkpoint_every, config.log_every
@@ -88,7 +92,7 @@ class Stage1:
 
     def batch(self, step: int, part: int, parts: int) -> Stage1Batch:
         """The maps [part::parts] of one step's batch, a pure function of recipe seed and arguments."""
-        return self.maps(self._rows(step)[part::parts], self.coarsest(step))
+        return self.maps(self._rows(step)[part::parts], self.coarsest(step), self.guide_weight(step))
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -110,15 +114,21 @@ class Stage1:
     def _rows(self, step: int) -> list[int]:
         return bucketed_batch(self.buckets, step, self.recipe.seed).tolist()
 
-    def maps(self, rows: Sequence[int], coarsest: float = 0.0) -> Stage1Batch:
+    def maps(self, rows: Sequence[int], coarsest: float = 0.0, guide_weight: float = 0.0) -> Stage1Batch:
         """Some maps of the shards, all of one box."""
         samples = [self.shards.sample(row) for row in rows]
         metas = [meta for _, meta in samples]
+        systems = [self.system_ids.index(meta["system_id"]) for meta in metas]
+        placed = None
+        if self.guides:
+            placed = self.guides.positions(systems, [meta["state_index"] for meta in metas])
         return Stage1Batch(
             torch.stack([torch.from_numpy(density).float() for density, _ in samples]),
-            torch.tensor([self.system_ids.index(meta["system_id"]) for meta in metas]),
+            torch.tensor(systems),
             tuple(float(meta["resolution"]) for meta in metas),
             coarsest,
+            placed,
+            guide_weight,
         )
 
     def coarsest(self, step: int) -> float:
@@ -131,6 +141,11 @@ class Stage1:
             return 0.0
         finest = min(state.resolution for system in self.systems for state in system.states)
         return sharpening(config.coarse_resolution, finest, step / (config.coarse_share * config.steps))
+
+    def guide_weight(self, step: int) -> float:
+        """Weight (per angstrom) of the way to the placed models: falls to nothing, so that maps have the last word."""
+        config = self.recipe.stage1
+        return config.guide_weight * max(0.0, 1 - step / (config.guide_share * config.steps))
 
     def samples(self, step: int) -> int:
         """Maps in the batch of a step."""
@@ -182,6 +197,9 @@ class Stage1:
             terms["stereochemistry"] = self._stereochemistry(positions, batch.system)
         weighted = [self.weights[name][batch.system].to(device) * values for name, values in terms.items()]
         total = misfit + torch.stack(weighted).sum(0)
+        if batch.guide_xyz is not None:
+            terms["guide"] = guide_loss(positions, batch.guide_xyz.to(device), molecule.atom_mask)
+            total = total + batch.guide_weight * terms["guide"]
         means = {name: values.mean() for name, values in terms.items()}
         return {"total": total.mean(), "ncc": 1 - misfit.mean(), "misfit": misfit.mean(), **means}
 

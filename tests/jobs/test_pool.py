@@ -21,7 +21,7 @@ from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import own_stream
 from jobs import pool, training
-from jobs.ensembles import read_samples
+from jobs.ensembles import read_ensemble
 from jobs.pretrain import main
 from tests.jobs.killing import Killer
 from tests.jobs.toy_stage import ToyStage
@@ -104,4 +104,4 @@ def test_scope_system_samples_each_system_from_its_own_model_and_leaves_the_held
     system = open_store(store)["one"]
     loaded = load_recipe(recipe)
     drawn = sample_system(load_flow_model(loaded, ["one"], stage1, stage2), system, loaded.seed)
-    np.testing.assert_array_equal(read_samples(samples, "one"), drawn)
+    np.testing.assert_array_equal(read_ensemble(samples, "one").positions_xyz, drawn)
