@@ -18,12 +18,12 @@ from cryofound.sampling.flow_model import load_flow_model
 from cryofound.sampling.zero_shot import sample_ensemble
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
-from cryofound.training.stage1 import training_ids
+from cryofound.training.stage1 import guided_ids
 from data_pipeline.ingest import ingest
 from data_pipeline.plan import make_plan
 from data_pipeline.streaming import own_stream
 from jobs.ensembles import write_ensemble_file
-from jobs.guides import GUIDE, guide_inputs
+from jobs.guides import GUIDE
 from jobs.progress import counting, following
 from jobs.steps import step
 from jobs.training import CHECKPOINTS, export_config, make_stage1, make_stage2, train_here
@@ -79,12 +79,14 @@ def _trained(recipe: Recipe, home: Path, store: Path, group: Group, prefix: str 
 def guides(recipe: Recipe, home: Path, store: Path) -> Path | None:
     """As `jobs.guides.place`, one system after the other."""
 
+    guided = guided_ids(recipe, open_store(store))
+
     def make(folder: Path) -> None:
-        for name in training_ids(open_store(store)):
+        for name in guided:
             place_guides(store, GUIDE, folder, name)
             print(f"guides {name}", flush=True)
 
-    return step(home, "guides", guide_inputs(store), make) if recipe.stage1.guide_weight else None
+    return step(home, "guides", [store.name, GUIDE, guided], make) if guided else None
 
 
 def _made(folder: Path) -> Path:

@@ -111,7 +111,7 @@ class StereochemistryConfig(Section):
 
 
 LossTerm = Literal[
-    "kl", "backbone", "bond", "peptide", "residue", "turning", "residual", "stereochemistry"
+    "kl", "backbone", "bond", "peptide", "residue", "turning", "residual", "stereochemistry", "guide"
 ]  # each has a weight of its name in Stage1Config
 
 

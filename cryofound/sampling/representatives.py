@@ -35,15 +35,22 @@ def representatives(reference: AtomicModel, pool_xyz: np.ndarray, n: int) -> Rep
     distance = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0)
     medoids = _greedy(distance, n)
     for _ in range(ROUNDS):
-        nearest = distance[medoids].argmin(0)
+        nearest = _nearest(distance, medoids)
         inside = [np.flatnonzero(nearest == cluster) for cluster in range(len(medoids))]
         better = np.array([rows[distance[np.ix_(rows, rows)].sum(0).argmin()] for rows in inside])
         if np.array_equal(better, medoids):
             break
         medoids = better
-    count = np.bincount(distance[medoids].argmin(0), minlength=len(medoids))
+    count = np.bincount(_nearest(distance, medoids), minlength=len(medoids))
     order = np.argsort(-count, kind="stable")
     return Representatives(medoids[order], count[order] / len(pool_xyz))
+
+
+def _nearest(distance: np.ndarray, medoids: np.ndarray) -> np.ndarray:
+    """(draw,) number of the medoid that is nearest; a medoid's own is itself, also where others are its equal."""
+    nearest = distance[medoids].argmin(0)
+    nearest[medoids] = np.arange(len(medoids))
+    return nearest
 
 
 def _greedy(distance: np.ndarray, n: int) -> np.ndarray:

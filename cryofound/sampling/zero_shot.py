@@ -54,9 +54,10 @@ def draw_valid(
     """Draw, decode, repair and check until `settings.samples` are valid, chunk by chunk in the order of their numbers.
 
     With a pool, those that stand for all of it come first (`draw_order`). The system must be in the canonical frame of
-    its family. Its symmetry holds for samples exactly if kept; released, copies of a chain move on their own. As many chunks are drawn side by side as torch has threads; memory does not
-    grow with the number of samples. Raises SamplingError when `attempts_per_sample` times as many were drawn and fewer
-    are valid, and where a process that draws was killed.
+    its family. Its symmetry holds for samples exactly if kept; released, copies of a chain move on their own. As many
+    chunks are drawn side by side as torch has threads; memory does not grow with the number of samples. Raises
+    SamplingError when `attempts_per_sample` times as many were drawn and fewer are valid, and where a process that
+    draws was killed.
     """
     what = conditioned(model, system, symmetry)
     wanted, limit = settings.samples, settings.samples * settings.attempts_per_sample

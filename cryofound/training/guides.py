@@ -19,21 +19,24 @@ SOFT = 1.0  # angstrom within which the pull is a spring's; beyond it is the sam
 
 
 class Guides:
-    """Placed positions of every training map of some systems."""
+    """Placed positions of every training map of some systems; of a system that has none, its reference's."""
 
     def __init__(self, placed: Sequence[dict[int, Tensor]]):
         self.placed = placed
 
     @classmethod
     def open(cls, folder: Path, systems: Sequence[System]) -> "Guides":
-        """Read `<system>.npz` of every system; raises StoreError where one lacks a training map of its system."""
+        """Read `<system>.npz` of the systems that have one; raises StoreError where it is not of the system's maps."""
         read_manifest(folder)
-        placed = []
+        placed: list[dict[int, Tensor]] = []
         for system in systems:
             path = guide_file(folder, system.system_id)
+            wanted = [row for row, state in enumerate(system.states) if state.split == "train"]
+            if not path.is_file():
+                placed.append(dict.fromkeys(wanted, torch.from_numpy(system.reference.positions_xyz)))
+                continue
             with np.load(path, allow_pickle=False) as arrays:
                 rows, positions = arrays["state"].tolist(), torch.from_numpy(arrays["positions_xyz"])
-            wanted = [row for row, state in enumerate(system.states) if state.split == "train"]
             if rows != wanted or positions.shape[1] != system.reference.n_atoms:
                 raise StoreError(f"{path}: placed maps {rows}, the store has {wanted}; delete {folder} and run again")
             placed.append(dict(zip(rows, positions, strict=True)))

@@ -49,7 +49,7 @@ class Stage1Batch:
     """density (batch, z, y, x) with the training system of each map (batch,) and its resolution in angstrom.
 
     coarsest (angstrom): maps are compared with what is rendered at this resolution where their own is finer.
-    guide_xyz (batch, atom, 3) angstrom: models that were placed into the maps, with the weight of the way to them.
+    guide_xyz (batch, atom, 3) angstrom: models that were placed into the maps; guided is what is left of their weight.
     """
 
     density: Tensor
@@ -57,7 +57,7 @@ class Stage1Batch:
     resolution: tuple[float, ...]
     coarsest: float = 0.0
     guide_xyz: Tensor | None = None
-    guide_weight: float = 0.0
+    guided: float = 0.0
 
 
 class Stage1:
@@ -92,7 +92,7 @@ class Stage1:
 
     def batch(self, step: int, part: int, parts: int) -> Stage1Batch:
         """The maps [part::parts] of one step's batch, a pure function of recipe seed and arguments."""
-        return self.maps(self._rows(step)[part::parts], self.coarsest(step), self.guide_weight(step))
+        return self.maps(self._rows(step)[part::parts], self.coarsest(step), self.guided(step))
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -114,7 +114,7 @@ class Stage1:
     def _rows(self, step: int) -> list[int]:
         return bucketed_batch(self.buckets, step, self.recipe.seed).tolist()
 
-    def maps(self, rows: Sequence[int], coarsest: float = 0.0, guide_weight: float = 0.0) -> Stage1Batch:
+    def maps(self, rows: Sequence[int], coarsest: float = 0.0, guided: float = 0.0) -> Stage1Batch:
         """Some maps of the shards, all of one box."""
         samples = [self.shards.sample(row) for row in rows]
         metas = [meta for _, meta in samples]
@@ -128,7 +128,7 @@ class Stage1:
             tuple(float(meta["resolution"]) for meta in metas),
             coarsest,
             placed,
-            guide_weight,
+            guided,
         )
 
     def coarsest(self, step: int) -> float:
@@ -142,10 +142,10 @@ class Stage1:
         finest = min(state.resolution for system in self.systems for state in system.states)
         return sharpening(config.coarse_resolution, finest, step / (config.coarse_share * config.steps))
 
-    def guide_weight(self, step: int) -> float:
-        """Weight (per angstrom) of the way to the placed models: falls to nothing, so that maps have the last word."""
+    def guided(self, step: int) -> float:
+        """Share of the weight of the placed models that is left: it falls to nothing, as maps have the last word."""
         config = self.recipe.stage1
-        return config.guide_weight * max(0.0, 1 - step / (config.guide_share * config.steps))
+        return max(0.0, 1 - step / (config.guide_share * config.steps))
 
     def samples(self, step: int) -> int:
         """Maps in the batch of a step."""
@@ -198,8 +198,10 @@ class Stage1:
         weighted = [self.weights[name][batch.system].to(device) * values for name, values in terms.items()]
         total = misfit + torch.stack(weighted).sum(0)
         if batch.guide_xyz is not None:
-            terms["guide"] = guide_loss(positions, batch.guide_xyz.to(device), molecule.atom_mask)
-            total = total + batch.guide_weight * terms["guide"]
+            weight = self.weights["guide"][batch.system].to(device)
+            away = guide_loss(positions, batch.guide_xyz.to(device), molecule.atom_mask)
+            terms["guide"] = away * (weight > 0)
+            total = total + batch.guided * weight * away
         means = {name: values.mean() for name, values in terms.items()}
         return {"total": total.mean(), "ncc": 1 - misfit.mean(), "misfit": misfit.mean(), **means}
 
@@ -244,6 +246,13 @@ class Stage1:
 def training_ids(systems: dict[str, System]) -> list[str]:
     """Names of the systems that training may see, sorted: the rows of the residual table."""
     return sorted(name for name, system in systems.items() if system.split == "train")
+
+
+def guided_ids(recipe: Recipe, systems: dict[str, System]) -> list[str]:
+    """Of `training_ids` those whose maps have models placed into them before training: the recipe weighs the way."""
+    ids = training_ids(systems)
+    weights = loss_weights("guide", recipe.stage1, [systems[name] for name in ids])
+    return [name for name, weight in zip(ids, weights.tolist(), strict=True) if weight > 0]
 
 
 def loss_weights(term: LossTerm, config: Stage1Config, systems: Sequence[System]) -> Tensor:

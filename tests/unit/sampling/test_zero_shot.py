@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from cryofound.config import SamplingConfig
+from cryofound.config import RepairConfig, SamplingConfig
 from cryofound.ensemble.system import Outline, System
 from cryofound.errors import SamplingError
 from cryofound.maps.density_map import Grid
-from cryofound.sampling.drawing import conditioned, decode_latents, draw_latents, residual_spread
+from cryofound.sampling.drawing import conditioned, decode_latents, decoded, draw_latents, residual_spread
 from cryofound.sampling.flow_model import FlowModel
 from cryofound.sampling.members import Member
-from cryofound.sampling.zero_shot import draw_valid
+from cryofound.sampling.representatives import representatives
+from cryofound.sampling.zero_shot import draw_valid, sample_ensemble
 from cryofound.training.stage1 import build_vae
 from cryofound.training.stage2 import build_velocity
 from tests.made_models import RECIPE
@@ -161,3 +162,19 @@ def test_residuals_are_drawn_as_wide_as_the_members_have_them(model: FlowModel, 
     assert np.abs(spread - own).max() > 0.01
     silent = replace(model, members=(replace(model.members[0], residual=np.zeros(16, dtype=np.float32)),))
     np.testing.assert_allclose(residual_spread(silent, system, latent, 0, 2), np.stack([own, own]), atol=1e-5)
+
+
+def test_with_a_pool_come_those_that_stand_for_it(model: FlowModel, system: System):
+    pooled = SETTINGS.model_copy(update={"pool": 12, "repair": RepairConfig(iterations=0), "samples": 3})
+    what = conditioned(model, system)
+    everything = decoded(what, draw_latents(what, pooled, 0, range(12)))
+    wanted = representatives(system.reference, everything, 3)
+    told = replace(model, recipe=model.recipe.model_copy(update={"sampling": pooled}))
+    ensemble = sample_ensemble(told, system, 0)
+    np.testing.assert_allclose(ensemble.positions_xyz, everything[wanted.row], atol=1e-4)
+    assert ensemble.share.tolist() == wanted.share.tolist()
+    loose = pooled.model_copy(update={"validity": RECIPE.sampling.validity})
+    numbers, _ = drawn(model, system, loose)
+    assert numbers.tolist() == wanted.row.tolist()
+    more, _ = drawn(model, system, loose.model_copy(update={"samples": 14}))
+    assert more.tolist() == list(range(14)), "a pool of fewer than are asked for chooses nothing"
