@@ -15,6 +15,7 @@ from cryofound.manifest import PARTIAL, is_finished
 from cryofound.sampling.flow_model import load_flow_model
 from cryofound.sampling.zero_shot import sample_system
 from cryofound.training.checkpoints import WEIGHTS, load_export_config
+from cryofound.training.curve import read_curve
 from cryofound.training.loop import Stage
 from cryofound.training.scope import Group, groups
 from data_pipeline.ingest import ingest
@@ -90,7 +91,11 @@ def test_scope_system_samples_each_system_from_its_own_model_and_leaves_the_held
     tiny_recipe: Recipes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "home"
-    short = {"stage1": {"steps": 4, "batch_size": 2}, "stage2": {"steps": 4, "width": 16, "depth": 1, "heads": 2}}
+    short = {
+        "stage1": {"steps": 4, "batch_size": 2, "guide_weight": 0.05, "log_every": 1},
+        "stage2": {"steps": 4, "width": 16, "depth": 1, "heads": 2},
+        "sampling": {"samples": 4, "solver_steps": 5, "pool": 12},
+    }
     recipe = tiny_recipe(recipe={**short, "scope": "system"})
     assert main(["--recipe", str(recipe), "--home", str(home)]) == 0
     printed = capfd.readouterr().out.splitlines()
@@ -99,9 +104,16 @@ def test_scope_system_samples_each_system_from_its_own_model_and_leaves_the_held
     assert [path.name for path in home.glob("sample-*/*.npz")] == ["one.npz"]
     (stage1,), (stage2,) = home.glob("stage1-*/one"), home.glob("stage2-*/one")
     assert not list(home.glob("stage?-*/two"))
+    # a model was placed into each map of it, near which its training began to go
+    with np.load(next(home.glob("guides-*/one.npz")), allow_pickle=False) as placed:
+        assert placed["state"].tolist() == [0, 1]
+    guided = [row["guide"] for row in read_curve(stage1)]
+    assert 0 < guided[-1] < guided[0]
     # what was drawn is what the system's own pair of networks draws
     (store,), (samples,) = home.glob("store-*"), home.glob("sample-*")
     system = open_store(store)["one"]
     loaded = load_recipe(recipe)
     drawn = sample_system(load_flow_model(loaded, ["one"], stage1, stage2), system, loaded.seed)
-    np.testing.assert_array_equal(read_ensemble(samples, "one").positions_xyz, drawn)
+    kept = read_ensemble(samples, "one")
+    np.testing.assert_array_equal(kept.positions_xyz, drawn)
+    assert kept.share.sum() == pytest.approx(1)
