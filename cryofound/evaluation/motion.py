@@ -199,28 +199,26 @@ def score_spread(
     method: str,
     *,
     official: bool = False,
-    n_drawn: int | None = None,
     shares: np.ndarray | None = None,
 ) -> SpreadScore:
-    """Score an ensemble (sample, atom, 3), or the first `n_drawn` of a pool, as a whole.
+    """Score an ensemble (sample, atom, 3) as a whole.
 
     shares (sample,), which sum to 1, weigh the samples where it is compared with the populations. `official` asks cctbx
     for Ramachandran outliers. Raises StructureError as `check_ensemble` does.
     """
     check_ensemble(system, samples_xyz, f"samples of {method}")
-    samples = samples_xyz[:n_drawn]
     groups = conformers(system)
-    distances = state_distances(system, samples, [group.rows[0] for group in groups])
+    distances = state_distances(system, samples_xyz, [group.rows[0] for group in groups])
     found = coverage(distances, np.array([group.population for group in groups]), shares)
-    counts = ramachandran(system.reference, samples) if official else None
+    counts = ramachandran(system.reference, samples_xyz) if official else None
     return SpreadScore(
         system_id=system.system_id,
         family=system.family,
         method=method,
         precision_rmsd=found.precision,
         wasserstein=found.wasserstein,
-        bond_rms=backbone_bond_deviation(system.reference, samples),
-        clashscore=mean_clashscore(system.reference, samples),
+        bond_rms=backbone_bond_deviation(system.reference, samples_xyz),
+        clashscore=mean_clashscore(system.reference, samples_xyz),
         ramachandran_outliers=None if counts is None else float(counts.percent.mean()),
     )
 

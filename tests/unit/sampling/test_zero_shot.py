@@ -71,12 +71,14 @@ def test_a_sample_is_the_same_whatever_is_drawn_beside_it(model: FlowModel, syst
     torch.testing.assert_close(together[3:4], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_threads_change_nothing(model: FlowModel, system: System):
+@pytest.mark.parametrize("pool", [0, 20])
+def test_threads_change_nothing(model: FlowModel, system: System, pool: int):
+    settings = SETTINGS.model_copy(update={"pool": pool})
     before = torch.get_num_threads()
-    _, one = drawn(model, system, SETTINGS)
+    _, one = drawn(model, system, settings)
     torch.set_num_threads(2)
     try:
-        _, two = drawn(model, system, SETTINGS)
+        _, two = drawn(model, system, settings)
     finally:
         torch.set_num_threads(before)
     np.testing.assert_allclose(one, two, atol=1e-3)
