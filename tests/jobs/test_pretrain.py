@@ -215,7 +215,7 @@ def test_training_outlives_its_mlflow_database(
     changes = {
         "stage1": {"steps": 10, "batch_size": 2, "log_every": 2},
         "stage2": {"steps": 10, "batch_size": 2, "log_every": 2, "width": 16, "depth": 1, "heads": 2},
-        "tracking": {"patience": 10.0, "pictures": 0},
+        "tracking": {"patience": 30.0, "pictures": 0},
     }
     home, recipe = tmp_path / "home", tiny_recipe(recipe=changes)
     Remover(home).start()
