@@ -78,11 +78,12 @@ def baselines(system: System, others: Sequence[System], n: int) -> dict[str, Ens
     """Ensembles for a system, by method, from what training knows of the others.
 
     Of normal modes the `n` that stand for a pool along the lowest LOWEST_MODES, of the amplitude with which `n` samples
-    serve relatives best: chosen as the model's own are.
+    serve relatives best: chosen as the model's own are, the reference among them.
     """
     reference, relatives = system.reference, relatives_of(system, others)
     modes = normal_modes_ensemble(reference, POOL * n, LOWEST_MODES, best_amplitude(relatives, n, LOWEST_MODES))
-    chosen = representatives(reference, modes, n)
+    modes = np.concatenate([static_ensemble(reference), modes])
+    chosen = representatives(reference, modes, n, kept=1)
     return {NORMAL_MODES: Ensemble(modes[chosen.row], chosen.share)} | {
         name: Ensemble(positions, np.full(len(positions), 1 / len(positions)))
         for name, positions in {

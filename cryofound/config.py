@@ -268,7 +268,9 @@ class SamplingConfig(Section):
 
     samples: int = Field(default=16, ge=1)
     pool: int = Field(
-        default=0, ge=0, description="draws, of which the samples are those that stand for all; 0: the first draws"
+        default=0,
+        ge=0,
+        description="draws; the samples are those that stand for all, and the reference; 0: the first draws",
     )
     solver: Literal["euler", "midpoint", "heun"] = Field(
         default="midpoint", description="the last two ask for the velocity twice a step"

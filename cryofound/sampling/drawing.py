@@ -15,22 +15,28 @@ from cryofound.models.latent_grid import TokenGrid
 from cryofound.models.molecule import MoleculeBatch
 from cryofound.sampling.flow_model import FlowModel
 from cryofound.structure.atomic_model import AtomicModel
-from cryofound.training.molecules import molecule_batch
+from cryofound.training.molecules import molecule_batch, reference_density
 from cryofound.training.noise import seed_of
 
 SymmetryChoice = Literal["kept", "released"]
+HOME = -1  # the number of the draw that is none: the reference's own code
+HOME_RESOLUTION = 6.0  # angstrom of the reference's density, which is compared with itself alone
 CHUNK_ATOMS = 20_000  # drawn at once: enough to fill matrix products, few enough for the processor's cache
 
 
 @dataclass(frozen=True)
 class Conditioned:
-    """A molecule as the networks of a model see it: batches of one, which serve any number of samples."""
+    """A molecule as the networks of a model see it: batches of one, which serve any number of samples.
+
+    home (1, token, C): the code of no motion, of the reference's own density.
+    """
 
     model: FlowModel
     reference: AtomicModel
     molecule: MoleculeBatch
     tokens: TokenGrid
     residues: Tensor
+    home: Tensor
 
     @property
     def chunk(self) -> int:
@@ -49,15 +55,23 @@ def conditioned(model: FlowModel, system: System, symmetry: SymmetryChoice = "ke
     row = model.training_ids.index(system.system_id) if system.system_id in model.training_ids else -1
     molecule = molecule_batch([system], [row], model.recipe.model)
     tokens = model.vae.tokens(molecule, system.grid.shape_zyx[0])
-    return Conditioned(model, system.reference, molecule, tokens, model.velocity.condition(molecule))
+    density = reference_density(molecule, [system], [HOME_RESOLUTION])
+    home, _ = model.vae.encode(density, density, tokens)
+    return Conditioned(model, system.reference, molecule, tokens, model.velocity.condition(molecule), home)
 
 
 @torch.no_grad()
 def draw_latents(what: Conditioned, settings: SamplingConfig, seed: int, numbers: Sequence[int]) -> Tensor:
     """Latents (sample, token, C) of the samples with these numbers, each from noise of its own seed (seed, number).
 
-    A sample is the same, to rounding, whichever are drawn beside it.
+    A sample is the same, to rounding, whichever are drawn beside it. Number HOME is the code of no motion.
     """
+    if HOME in numbers:
+        drawn = draw_latents(what, settings, seed, [number for number in numbers if number != HOME])
+        rest = iter(drawn)
+        return torch.stack([what.home[0] if number == HOME else next(rest) for number in numbers])
+    if not numbers:
+        return what.home[:0]
     velocity_of, tokens, mask = what.model.velocity, what.tokens, what.molecule.residue_mask
     kept, dropped = torch.zeros(1, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
 

@@ -21,11 +21,12 @@ class Representatives:
     share: np.ndarray
 
 
-def representatives(reference: AtomicModel, pool_xyz: np.ndarray, n: int) -> Representatives:
+def representatives(reference: AtomicModel, pool_xyz: np.ndarray, n: int, kept: int = 0) -> Representatives:
     """The `n` of a pool (draw, atom, 3) to which all are nearest by the squares of their CA's RMSD (k-medoids).
 
-    Each is superposed on the reference by all CA. They are found greedily and then exchanged within their clusters:
-    Kaufman & Rousseeuw 1990, doi:10.1002/9780470316801.ch2; Park & Jun 2009, doi:10.1016/j.eswa.2008.01.039.
+    The first `kept` of the pool are among them whatever they stand for. Each is superposed on the reference by all CA.
+    They are found greedily and then exchanged within their clusters: Kaufman & Rousseeuw 1990,
+    doi:10.1002/9780470316801.ch2; Park & Jun 2009, doi:10.1016/j.eswa.2008.01.039.
     """
     ca = reference.backbone_index()[:, 1]
     fixed = reference.positions_xyz[ca].astype(np.float64)
@@ -33,11 +34,12 @@ def representatives(reference: AtomicModel, pool_xyz: np.ndarray, n: int) -> Rep
     points = np.stack(moved) - fixed.ravel()
     squares = (points**2).sum(1)
     distance = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0)
-    medoids = _greedy(distance, n)
+    medoids = _greedy(distance, n, kept)
     for _ in range(ROUNDS):
         nearest = _nearest(distance, medoids)
         inside = [np.flatnonzero(nearest == cluster) for cluster in range(len(medoids))]
         better = np.array([rows[distance[np.ix_(rows, rows)].sum(0).argmin()] for rows in inside])
+        better[:kept] = medoids[:kept]
         if np.array_equal(better, medoids):
             break
         medoids = better
@@ -53,10 +55,10 @@ def _nearest(distance: np.ndarray, medoids: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _greedy(distance: np.ndarray, n: int) -> np.ndarray:
-    """(n,) rows: each the one that brings all nearest to those that are chosen, beside these."""
-    medoids = [int(distance.sum(0).argmin())]
-    left = distance[medoids[0]].copy()
+def _greedy(distance: np.ndarray, n: int, kept: int) -> np.ndarray:
+    """(n,) rows: the first `kept`, then each the one that brings all nearest to those that are chosen, beside these."""
+    medoids = list(range(kept)) or [int(distance.sum(0).argmin())]
+    left = distance[medoids].min(0)
     while len(medoids) < n:
         gain = np.maximum(left - distance, 0).sum(1)
         gain[medoids] = -1  # equal draws gain nothing, but are not chosen twice

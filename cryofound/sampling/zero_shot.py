@@ -18,7 +18,7 @@ import torch
 from cryofound.config import SamplingConfig
 from cryofound.ensemble.system import System
 from cryofound.errors import SamplingError
-from cryofound.sampling.drawing import Conditioned, SymmetryChoice, conditioned, decoded, draw_latents
+from cryofound.sampling.drawing import HOME, Conditioned, SymmetryChoice, conditioned, decoded, draw_latents
 from cryofound.sampling.flow_model import FlowModel
 from cryofound.sampling.repair import RepairTables, repair, repair_tables
 from cryofound.sampling.representatives import representatives
@@ -101,20 +101,26 @@ class Order:
 
 
 def draw_order(what: Conditioned, settings: SamplingConfig, seed: int) -> Order:
-    """The order in which draws are taken: with a pool of more draws than samples, its representatives first."""
+    """The order in which draws are taken: with a pool of more draws than samples, its representatives first.
+
+    The reference is one of them, as a conformation that is known: a model that does not know stays home.
+    """
     if settings.pool <= settings.samples:
         return Order(np.zeros(0, dtype=np.int64), None)
-    drawn = decoded(what, draw_latents(what, settings, seed, range(settings.pool)))
+    numbers = np.arange(HOME, settings.pool)
+    drawn = decoded(what, draw_latents(what, settings, seed, numbers.tolist()))
     if not np.isfinite(drawn).all():
         raise SamplingError(f"model {what.model.recipe.name}: it draws positions that are no numbers; train it again")
-    chosen = representatives(what.reference, drawn, settings.samples)
-    others = np.setdiff1d(np.arange(settings.pool), chosen.row)
-    return Order(np.concatenate([chosen.row, others]), chosen.share)
+    chosen = representatives(what.reference, drawn, settings.samples, kept=1)
+    others = np.setdiff1d(numbers, numbers[chosen.row])
+    return Order(np.concatenate([numbers[chosen.row], others]), chosen.share)
 
 
 def _numbers(order: np.ndarray, start: int, count: int) -> np.ndarray:
     """(count,) the draws at these places of an order, which goes on with the numbers that it lacks."""
-    return np.concatenate([order[start : start + count], np.arange(max(start, len(order)), start + count)])
+    first = len(order[order != HOME])  # the draws that an order has are the first ones
+    later = np.arange(start, start + count)[max(0, len(order) - start) :] - len(order) + first
+    return np.concatenate([order[start : start + count], later])
 
 
 @dataclass(frozen=True)

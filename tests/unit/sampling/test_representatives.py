@@ -45,6 +45,12 @@ def test_representatives_are_nearer_to_all_than_as_many_by_chance():
     assert away(found.row) < 0.6 * np.median(by_chance)
 
 
+def test_what_is_kept_is_chosen_whatever_it_stands_for():
+    pool = np.stack([bent(angle) for angle in (1, 0, 0.5, 40, 41, 42)])
+    assert 0 not in representatives(REFERENCE, pool, 2).row
+    assert 0 in representatives(REFERENCE, pool, 2, kept=1).row
+
+
 def test_equal_draws_are_not_chosen_twice():
     pool = np.stack([bent(angle) for angle in (0, 0, 0, 20)])
     found = representatives(REFERENCE, pool, 3)

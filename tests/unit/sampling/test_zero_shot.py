@@ -15,7 +15,7 @@ from cryofound.config import RepairConfig, SamplingConfig
 from cryofound.ensemble.system import Outline, System
 from cryofound.errors import SamplingError
 from cryofound.maps.density_map import Grid
-from cryofound.sampling.drawing import conditioned, decode_latents, decoded, draw_latents, residual_spread
+from cryofound.sampling.drawing import HOME, conditioned, decode_latents, decoded, draw_latents, residual_spread
 from cryofound.sampling.flow_model import FlowModel
 from cryofound.sampling.members import Member
 from cryofound.sampling.representatives import representatives
@@ -170,14 +170,19 @@ def test_residuals_are_drawn_as_wide_as_the_members_have_them(model: FlowModel, 
 def test_with_a_pool_come_those_that_stand_for_it(model: FlowModel, system: System):
     pooled = SETTINGS.model_copy(update={"pool": 12, "repair": RepairConfig(iterations=0), "samples": 3})
     what = conditioned(model, system)
-    everything = decoded(what, draw_latents(what, pooled, 0, range(12)))
-    wanted = representatives(system.reference, everything, 3)
+    everything = decoded(what, draw_latents(what, pooled, 0, range(HOME, 12)))
+    np.testing.assert_allclose(everything[1:], decoded(what, draw_latents(what, pooled, 0, range(12))), atol=1e-4)
+    wanted = representatives(system.reference, everything, 3, kept=1)
     told = replace(model, recipe=model.recipe.model_copy(update={"sampling": pooled}))
     ensemble = sample_ensemble(told, system, 0)
     np.testing.assert_allclose(ensemble.positions_xyz, everything[wanted.row], atol=1e-4)
     assert ensemble.share.tolist() == wanted.share.tolist()
     loose = pooled.model_copy(update={"validity": RECIPE.sampling.validity})
     numbers, _ = drawn(model, system, loose)
-    assert numbers.tolist() == wanted.row.tolist()
+    assert numbers.tolist() == [row - 1 for row in wanted.row.tolist()]
+    assert HOME in numbers, "the reference is one of them"
+    longer, _ = drawn(model, system, loose.model_copy(update={"samples": 11}))
+    assert sorted(longer.tolist()) == sorted({*longer.tolist()})
+    assert HOME in longer
     more, _ = drawn(model, system, loose.model_copy(update={"samples": 14}))
     assert more.tolist() == list(range(14)), "a pool of fewer than are asked for chooses nothing"
